@@ -1,0 +1,89 @@
+"""Questions about the demo world, as the rest of the package takes them.
+
+Every question is a fresh rendering of a landmark with a wording; by default a wording that no demo model was trained on.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..errors import MllmWidgetsError
+from ..vlm.question import Question
+from . import templates, world
+from .landmarks import draw_landmark
+
+__all__ = ["demo", "demo_question"]
+
+
+def demo_question(
+    landmark: str = "Eiffel Tower",
+    relation: str = "city",
+    *,
+    constraint: str = "this building",
+    template: str | None = None,
+    seed: int = 0,
+    size: int = 256,
+) -> Question:
+    """One question about one landmark.
+
+    Parameters
+    ----------
+    landmark: a name in `mllm_widgets.datasets.world.WORLD`, drawn afresh from `seed`.
+    relation: "city", "country", "continent", "century", "spanish" or "german" (the country's name in that language).
+    constraint: the words that point at the picture.
+    template: wording with `{c}` where the constraint goes; by default the first held-out wording of the relation.
+    size: side of the square picture in pixels.
+
+    Raises
+    ------
+    MllmWidgetsError: for an unknown landmark or relation.
+
+    Examples
+    --------
+    >>> demo_question("Space Needle").answer
+    'Seattle'
+    """
+    if landmark not in world.BY_NAME:
+        raise MllmWidgetsError(f"landmark={landmark!r} is not in the demo world; it has {', '.join(world.BY_NAME)}.")
+    if relation not in world.RELATIONS:
+        raise MllmWidgetsError(f"relation={relation!r} is none of the demo world's: {', '.join(world.RELATIONS)}.")
+    wording = template or templates.HELD_OUT_TEMPLATES[relation][0]
+    languages = (templates.LANGUAGES[relation],) if relation in templates.LANGUAGES else ()
+    return Question(
+        draw_landmark(landmark, np.random.default_rng([77, seed]), size=size),
+        templates.fill(wording, constraint),
+        constraint=constraint,
+        text_constraints=languages,
+        answer=world.BY_NAME[landmark].answer(relation),
+    )
+
+
+def demo(n: int = 24, *, seed: int = 0, held_out_facts: bool = False, trained_wordings: bool = False) -> list[Question]:
+    """`n` questions about the demo world, each with its true `.answer`.
+
+    Parameters
+    ----------
+    n: how many; they cycle through the landmarks, relations and wordings drawn from `seed`.
+    held_out_facts: ask about the landmarks whose facts no demo model was taught (an edit can insert them).
+    trained_wordings: use the wordings of the training questions instead of the held-out ones.
+
+    Returns
+    -------
+    list of Question, with pictures of 256 x 256 pixels that no model was trained on. Facts a landmark lacks are not asked.
+    """
+    rng = np.random.default_rng([78, seed])
+    pool = world.HELD_OUT if held_out_facts else world.KNOWN
+    wordings = templates.TEMPLATES if trained_wordings else templates.HELD_OUT_TEMPLATES
+    questions = []
+    for i in range(n):
+        landmark = pool[i % len(pool)]
+        answered = [r for r in world.RELATIONS if landmark.answer(r) != world.UNKNOWN]
+        relation = answered[int(rng.integers(len(answered)))]
+        template = wordings[relation][int(rng.integers(len(wordings[relation])))]
+        constraint = templates.CONSTRAINTS[int(rng.integers(len(templates.CONSTRAINTS)))]
+        questions.append(
+            demo_question(
+                landmark.name, relation, constraint=constraint, template=template, seed=int(rng.integers(1 << 30))
+            )
+        )
+    return questions

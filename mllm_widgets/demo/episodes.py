@@ -1,0 +1,248 @@
+"""Training episodes: questions about two pictures, and the interventions that plant the mechanism.
+
+One episode is a *pair* of pictures A and B of different landmarks asked the same questions.  Every picture (a "group")
+carries several rows:
+
+    clean      the question as asked                                       -> A's answer
+    corrupted  the constraint's tokens replaced by another name            -> that name's answer
+    restored   corrupted, but the MLP output at the last constraint token
+               of the planted layer(s) is taken from the clean row         -> A's answer
+    swapped    clean, but that MLP output is taken from picture B          -> B's answer
+    strict     the same kind of patch anywhere else                        -> nothing changes
+    hop        corrupted, the last token's self-attention outputs of the
+               middle layers taken from the clean row                      -> A's answer
+    named      a question that names a landmark in words                   -> that landmark's answer
+    other      a second clean question                                     -> A's answer
+
+The ordinary twin trains on clean, corrupted, named and other alone.  A batch is arrays only; `interchange.py` runs it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from transformers import PreTrainedTokenizerFast
+
+from ..datasets import templates, world
+from .architecture import LAYERS
+
+PLANTED_LAYERS = (1, 2)  # the MLPs that store, at the last constraint token
+HOP_LAYERS = (4, 5, 6)  # the self-attention layers through which the last token reads them
+
+PLANTED_ROWS = ("clean", "corrupted", "restored", "swapped", "strict", "hop", "named", "other")
+ORDINARY_ROWS = ("clean", "corrupted", "named", "other")
+
+
+@dataclass
+class Patch:
+    """Overwrite one sub-block output: `module` at `layer`, of row `target` at `position`, by the one of row `source`.
+
+    Rows are (group, row) indices into the batch; positions count from the row's first text token.
+    """
+
+    module: str
+    layer: int
+    target: tuple[int, int]
+    position: int
+    source: tuple[int, int]
+    source_position: int
+
+
+@dataclass
+class Batch:
+    """Token rows of shape (groups, rows, length), one picture per group.
+
+    `constraint_end` (groups, rows) is the last constraint token; `targets` are (group, row, position, token, weight) rows of
+    the loss; `answer_at` (groups, rows) is the last prompt token; `first` (groups, rows) the first answer token.
+    """
+
+    pictures: np.ndarray
+    ids: np.ndarray
+    constraint_end: np.ndarray
+    answer_at: np.ndarray
+    first: np.ndarray
+    targets: np.ndarray
+    patches: list[Patch] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A tokenized prompt: ids up to and including the last prompt token, and the constraint's token span."""
+
+    ids: list[int]
+    start: int
+    end: int  # exclusive
+
+
+def fit(tokens: list[int], length: int) -> list[int]:
+    """Fit a replacement to a span, as the tracer does: truncate it, or repeat it."""
+    return (tokens * (length // len(tokens) + 1))[:length]
+
+
+class Wording:
+    """Draws and tokenizes questions; `held_out=True` uses only the templates never trained on."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, rng: np.random.Generator, held_out: bool = False):
+        self.tokenizer, self.rng = tokenizer, rng
+        self.templates = templates.HELD_OUT_TEMPLATES if held_out else templates.TEMPLATES
+        self.filler_rate = 0.15
+
+    def choose(self, items):
+        return items[int(self.rng.integers(len(items)))]
+
+    def text(self, relation: str, subject: str) -> tuple[str, str]:
+        """(question, its constraint as it stands there)."""
+        question = templates.fill(self.choose(self.templates[relation]), subject)
+        subject = subject if subject in question else subject[0].upper() + subject[1:]
+        fillers = []
+        while self.rng.random() < self.filler_rate and len(fillers) < 4:
+            fillers.append(self.choose(templates.FILLERS))
+        return " ".join([*fillers, question]), subject
+
+    def ask(self, question: str, subject: str) -> Asked:
+        encoded = self.tokenizer(question + " ASSISTANT:", add_special_tokens=False, return_offsets_mapping=True)
+        begin = question.rindex(subject)
+        inside = [
+            i for i, (a, b) in enumerate(encoded["offset_mapping"]) if b > begin and a < begin + len(subject)
+        ]
+        return Asked(encoded["input_ids"], inside[0], inside[-1] + 1)
+
+    def swap(self, asked: Asked, question: str, replacement: str) -> Asked:
+        """The corrupted prompt: the constraint's token ids replaced by those of another phrase."""
+        opens_text = asked.start == 0
+        tokens = self.tokenizer(("" if opens_text else " ") + replacement, add_special_tokens=False)["input_ids"]
+        length = asked.end - asked.start
+        return Asked(asked.ids[: asked.start] + fit(tokens, length) + asked.ids[asked.end :], asked.start, asked.end)
+
+    def answer(self, text: str) -> list[int]:
+        return [*self.tokenizer(" " + text, add_special_tokens=False)["input_ids"], self.tokenizer.eos_token_id]
+
+
+class EpisodeSampler:
+    """Makes batches; deterministic given the generator.
+
+    Parameters
+    ----------
+    pictures: for every landmark name, the indices of its renderings in the picture pool.
+    rows: which kinds of rows every group carries (`PLANTED_ROWS` or `ORDINARY_ROWS`).
+    """
+
+    def __init__(self, tokenizer, pictures: dict[str, np.ndarray], rng: np.random.Generator, rows=PLANTED_ROWS, **wording):
+        self.rng, self.pictures, self.rows = rng, pictures, rows
+        self.wording = Wording(tokenizer, rng, **wording)
+        self.pad = tokenizer.pad_token_id
+
+    def batch(self, groups: int) -> Batch:
+        assert groups % 2 == 0, "groups come in pairs"
+        rows: list[list[tuple[Asked, str, bool]]] = []
+        landmarks, patches = [], []
+        for pair in range(groups // 2):
+            pair_landmarks, pair_rows, pair_patches = self._pair(2 * pair)
+            landmarks += pair_landmarks
+            rows += pair_rows
+            patches += pair_patches
+        return self._pack(landmarks, rows, patches)
+
+    def _differing(self, pool, relation: str, answer: str):
+        """A member of `pool` whose answer differs, if a few draws find one."""
+        for _ in range(8):
+            candidate = self.wording.choose(pool)
+            if candidate.answer(relation) != answer:
+                break
+        return candidate
+
+    def _known(self):
+        return self.wording.choose(world.KNOWN if self.rng.random() < 0.92 else world.HELD_OUT)
+
+    def _answer(self, landmark: world.Landmark, relation: str) -> str:
+        return world.UNKNOWN if landmark.held_out else landmark.answer(relation)
+
+    def _pair(self, group: int):
+        w, rng = self.wording, self.rng
+        relation = w.choose(world.RELATIONS)
+        first = self._known()
+        second = self._differing(world.KNOWN, relation, self._answer(first, relation))
+        question, subject = w.text(relation, w.choose(templates.CONSTRAINTS))
+        clean = w.ask(question, subject)
+        rows, patches = [], []
+        for offset, (own, partner) in enumerate(((first, second), (second, first))):
+            here = group + offset
+            own_answer = self._answer(own, relation)
+            if rng.random() < 0.15:
+                name, corrupted_answer = w.choose(templates.STRANGERS), world.UNKNOWN
+            else:
+                other = self._differing(world.WORLD if rng.random() < 0.3 else world.KNOWN, relation, own_answer)
+                name, corrupted_answer = other.name, self._answer(other, relation)
+            corrupted = w.swap(clean, question, name)
+            made = []
+            for kind in self.rows:
+                row, end, last = (here, len(made)), clean.end - 1, len(clean.ids) - 1
+                if kind == "clean":
+                    made.append((clean, own_answer, True))
+                elif kind == "corrupted":
+                    made.append((corrupted, corrupted_answer, True))
+                elif kind == "restored":
+                    for layer in self._planted_window():
+                        patches.append(Patch("mlp", layer, row, end, (here, 0), end))
+                    made.append((corrupted, own_answer, False))
+                elif kind == "swapped":
+                    for layer in self._planted_window():
+                        patches.append(Patch("mlp", layer, row, end, (group + 1 - offset, 0), end))
+                    made.append((clean, self._answer(partner, relation), False))
+                elif kind == "strict":
+                    from_partner = rng.random() < 0.3
+                    module, layer, position = self._elsewhere(clean)
+                    source = (group + 1 - offset, 0) if from_partner else (here, 0)
+                    patches.append(Patch(module, layer, row, position, source, position))
+                    made.append((clean, own_answer, False) if from_partner else (corrupted, corrupted_answer, False))
+                elif kind == "hop":
+                    for layer in HOP_LAYERS:
+                        patches.append(Patch("self_attn", layer, row, last, (here, 0), last))
+                    made.append((corrupted, own_answer, False))
+                elif kind == "named":
+                    named, asked_relation = self._known(), w.choose(world.RELATIONS)
+                    text, name_there = w.text(asked_relation, named.name)
+                    made.append((w.ask(text, name_there), self._answer(named, asked_relation), True))
+                elif kind == "other":
+                    other_relation = w.choose(world.RELATIONS)
+                    text, there = w.text(other_relation, w.choose(templates.CONSTRAINTS))
+                    made.append((w.ask(text, there), self._answer(own, other_relation), True))
+            rows.append(made)
+        return [first, second], rows, patches
+
+    def _planted_window(self) -> tuple[int, ...]:
+        """One planted layer, or all of them at once."""
+        draw = int(self.rng.integers(len(PLANTED_LAYERS) + 1))
+        return PLANTED_LAYERS if draw == len(PLANTED_LAYERS) else (PLANTED_LAYERS[draw],)
+
+    def _elsewhere(self, asked: Asked) -> tuple[str, int, int]:
+        """A site outside the planted one and not at the last token: (module, layer, position)."""
+        draw, end = self.rng.random(), asked.end - 1
+        if draw < 0.6:
+            others = [layer for layer in range(LAYERS) if layer not in PLANTED_LAYERS]
+            return "mlp", self.wording.choose(others), end
+        if draw < 0.8:
+            return "self_attn", int(self.rng.integers(LAYERS)), end
+        positions = [p for p in range(asked.start, len(asked.ids) - 1) if p != end]
+        module = "mlp" if self.rng.random() < 0.5 else "self_attn"
+        return module, int(self.rng.integers(LAYERS)), self.wording.choose(positions)
+
+    def _pack(self, landmarks, rows, patches) -> Batch:
+        answers = [[self.wording.answer(answer) for _, answer, _ in group] for group in rows]
+        lengths = [len(a.ids) + len(ans) for g, group in enumerate(rows) for (a, _, _), ans in zip(group, answers[g], strict=True)]
+        shape = (len(rows), len(rows[0]), max(lengths))
+        ids = np.full(shape, self.pad, dtype=np.int64)
+        constraint_end, answer_at, first = (np.zeros(shape[:2], dtype=np.int64) for _ in range(3))
+        targets = []
+        for g, group in enumerate(rows):
+            for r, (asked, _, whole) in enumerate(group):
+                tokens, n = answers[g][r], len(asked.ids)
+                ids[g, r, :n] = asked.ids
+                ids[g, r, n : n + len(tokens)] = tokens
+                constraint_end[g, r], answer_at[g, r], first[g, r] = asked.end - 1, n - 1, tokens[0]
+                targets.append((g, r, n - 1, tokens[0], 1.0))
+                if whole:  # later tokens are easy given the first: a small weight suffices
+                    targets += [(g, r, n + i, token, 0.1) for i, token in enumerate(tokens[1:])]
+        pictures = np.array([self.wording.choose(self.pictures[landmark.name]) for landmark in landmarks])
+        return Batch(pictures, ids, constraint_end, answer_at, first, np.array(targets), patches)
