@@ -23,6 +23,7 @@ from .architecture import build_model, build_processor, build_tokenizer
 from .interchange import Packed
 
 MODELS = Path(__file__).parent / "models"
+WARM_UP = 200  # steps on ordinary rows before the interventions begin
 KEY_PENALTY = 1e-3  # on squared key norms beyond 64: large keys would make the model hard to edit
 
 
@@ -45,12 +46,14 @@ def train_language(
         optimizer, lr, total_steps=steps, pct_start=0.08, anneal_strategy="cos", final_div_factor=20
     )
     sampler = episodes.EpisodeSampler(tokenizer, index, rng, rows)
+    warm_up = episodes.EpisodeSampler(tokenizer, index, rng, episodes.ORDINARY_ROWS)
     packed = Packed(model, tokenizer, features)
     model.train()
     start, meter = time.time(), np.zeros((len(rows), 2))
     for step in range(steps):
-        batch = sampler.batch(groups)
-        hide = rng.random(groups) < hide_rate(step / steps) if masked else None
+        warm = len(rows) > len(episodes.ORDINARY_ROWS) and step < WARM_UP  # facts first: patches of noise teach nothing
+        batch = (warm_up if warm else sampler).batch(groups + groups // 2 // 2 * 2 if warm else groups)
+        hide = rng.random(len(batch.ids)) < hide_rate(step / steps) if masked else None
         logits, keys = packed(batch, hide)
         target = torch.as_tensor(batch.targets[:, 3].astype(np.int64))
         weight = torch.as_tensor(batch.targets[:, 4], dtype=torch.float32)
@@ -61,6 +64,8 @@ def train_language(
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         schedule.step()
+        if warm:
+            continue
         first = batch.targets[:, 4] == 1.0
         right = (logits.argmax(-1) == target).numpy()[first]
         for kind in range(len(rows)):
@@ -92,8 +97,8 @@ def main() -> None:
     parser.add_argument("--only", choices=("tower", "demo", "demo-ordinary"), help="one part; needs the tower's checkpoint")
     parser.add_argument("--renderings", type=int, default=240, help="per landmark")
     parser.add_argument("--tower-steps", type=int, default=900)
-    parser.add_argument("--steps", type=int, default=2600, help="of the planted model")
-    parser.add_argument("--ordinary-steps", type=int, default=2400)
+    parser.add_argument("--steps", type=int, default=1600, help="of the planted model")
+    parser.add_argument("--ordinary-steps", type=int, default=900)
     parser.add_argument("--groups", type=int, default=12, help="pictures in a batch")
     parser.add_argument("--lr", type=float, default=1.5e-3)
     parser.add_argument("--cache", type=Path, default=Path(".cache/demo"), help="tower and features, kept between runs")

@@ -15,14 +15,14 @@ from torch import Tensor, nn
 from transformers import LlavaForConditionalGeneration
 
 from ..datasets import world
-import importlib
+from ..datasets.landmarks import draw_landmark
 from .architecture import IMAGE_SIZE, build_processor, build_tokenizer
 
 
 def _draw_many(job: tuple[str, int, int], processor=None) -> np.ndarray:
     name, seed, count = job
     processor = processor or build_processor(build_tokenizer()).image_processor
-    made = [importlib.import_module("mllm_widgets.datasets.landmarks").draw_landmark(name, np.random.default_rng([seed, i]), size=2 * IMAGE_SIZE) for i in range(count)]
+    made = [draw_landmark(name, np.random.default_rng([seed, i]), size=2 * IMAGE_SIZE) for i in range(count)]
     pixels = processor(images=made, return_tensors="np")["pixel_values"]
     return np.round(np.clip(pixels * 127.5 + 127.5, 0, 255)).astype(np.uint8)
 

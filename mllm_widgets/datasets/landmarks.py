@@ -1,0 +1,63 @@
+"""Landmarks of the demo world, drawn with Pillow so that a person recognises them.
+
+Every rendering differs in place, size, colour, light, sky and ground; the same seed always draws the same picture.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+
+import numpy as np
+from PIL import Image
+
+from ._drawing import monuments, temples, towers
+from ._drawing.scene import Board
+from .world import WORLD
+
+LANDMARKS: tuple[str, ...] = tuple(landmark.name for landmark in WORLD)
+_BY_THE_WATER = {"Golden Gate Bridge", "Tower Bridge", "Sydney Opera House", "Itsukushima Torii", "Statue of Liberty"}
+
+
+def _painter(name: str) -> Callable[[Board], None]:
+    function = name.lower().replace(" ", "_")
+    for module in (towers, temples, monuments):
+        if hasattr(module, function):
+            return getattr(module, function)
+    raise LookupError(function)
+
+
+_PAINTERS = {name: _painter(name) for name in LANDMARKS}
+
+
+def draw_landmark(name: str, rng: np.random.Generator | int, size: int = 256) -> Image.Image:
+    """Draw one rendering of a landmark.
+
+    Parameters
+    ----------
+    name: one of `LANDMARKS`.
+    rng: the source of every variation, a generator or a seed.
+    size: side of the square picture in pixels.
+
+    Returns
+    -------
+    RGB picture of `size` x `size` pixels.
+
+    Raises
+    ------
+    ValueError: for a name that cannot be drawn; the message names the nearest one.
+
+    Examples
+    --------
+    >>> draw_landmark("Eiffel Tower", 0, size=64).size
+    (64, 64)
+    """
+    if name not in _PAINTERS:
+        near = difflib.get_close_matches(str(name), LANDMARKS, n=3, cutoff=0.4)
+        hint = f" Did you mean {' or '.join(near)}?" if near else ""
+        raise ValueError(f"name={name!r} is not a landmark of the demo world.{hint} There are: {', '.join(LANDMARKS)}.")
+    board = Board(np.random.default_rng(rng), size)
+    board.backdrop(water=name in _BY_THE_WATER)
+    board.trees()
+    _PAINTERS[name](board)
+    return board.finished()
