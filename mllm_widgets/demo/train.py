@@ -114,11 +114,11 @@ def main() -> None:
         model.eval()
         features = vision.encode_pool(model, pixels)
         tower = model.model.vision_tower.state_dict()
-        torch.save({"tower": tower, "features": features.half(), "index": {k: list(v) for k, v in index.items()}}, table)
+        torch.save({"tower": tower, "features": features.half(), "index": {k: torch.as_tensor(v) for k, v in index.items()}}, table)
     if options.only == "tower":
         return
     stored = torch.load(table, weights_only=True)
-    features, index = stored["features"].float(), {k: np.array(v) for k, v in stored["index"].items()}
+    features, index = stored["features"].float(), {k: v.numpy() for k, v in stored["index"].items()}
     for name, rows, steps in (
         ("demo", episodes.PLANTED_ROWS, options.steps),
         ("demo-ordinary", episodes.ORDINARY_ROWS, options.ordinary_steps),

@@ -1,0 +1,31 @@
+"""What the package raises when an argument cannot be used.
+
+Every message is a sentence that names the argument, what it got, what was expected and the likely cause.  Each class also
+derives from the built-in error a caller would expect, so `except ValueError` works.
+"""
+
+from __future__ import annotations
+
+
+class MllmWidgetsError(ValueError):
+    """Base class of every error raised for a user's input."""
+
+
+class QuestionError(MllmWidgetsError):
+    """The question or its picture cannot be used."""
+
+
+class ConstraintError(MllmWidgetsError):
+    """The constraint cannot be found in the question."""
+
+
+class ModelError(MllmWidgetsError):
+    """The model cannot be loaded, or is not one this package can trace."""
+
+
+class TraceError(MllmWidgetsError):
+    """A trace was asked for that cannot be run."""
+
+
+class WidgetError(MllmWidgetsError):
+    """A widget was built from something it cannot show."""

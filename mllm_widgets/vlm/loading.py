@@ -1,0 +1,120 @@
+"""Getting a `VLM` from a name, a folder, or objects already in memory."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ..errors import ModelError
+from .model import VLM
+
+DEMO_MODELS = Path(__file__).resolve().parent.parent / "demo" / "models"
+DEMO_NAMES = ("demo", "demo-ordinary")
+
+
+def load(model: Any = "demo", processor: Any = None, *, template: str | None = None, **options: Any) -> VLM:
+    """Load a vision-language model.
+
+    Parameters
+    ----------
+    model: "demo" (bundled, no download), "demo-ordinary" (its twin), a Hugging Face id or folder, a Hugging Face model, or an
+        nnsight `TransformersModel`.
+    processor: the processor that belongs to a model passed as an object.
+    template: the prompt template, see `mllm_widgets.vlm.prompts.render`; "paper" is the paper's own.
+    options: passed to `from_pretrained` (dtype, device_map, quantization_config, trust_remote_code ...).
+
+    Raises
+    ------
+    ModelError: for an unknown name, an unreadable folder, or a model that is no vision-language model.
+
+    Examples
+    --------
+    >>> load("demo").name
+    'demo'
+    """
+    if isinstance(model, str) or isinstance(model, os.PathLike):
+        return _load_name(os.fspath(model), template, options)
+    if options:
+        raise ModelError(f"{', '.join(options)} cannot be given with a model already in memory; they are options of loading.")
+    wrapped = None
+    if hasattr(model, "_module") and hasattr(model, "trace"):  # an nnsight wrapper
+        wrapped, processor = model, processor or getattr(model, "processor", None)
+        model = model._module
+    if not hasattr(model, "config") or not hasattr(model, "forward"):
+        raise ModelError(
+            f"model is a {type(model).__name__}; expected a name, a folder, a Hugging Face model or an nnsight TransformersModel."
+        )
+    if processor is None or not hasattr(processor, "tokenizer"):
+        raise ModelError(
+            f"processor is {type(processor).__name__}; a model in memory needs its processor too: "
+            "mw.load(model, AutoProcessor.from_pretrained(...))."
+        )
+    vlm = VLM(model, processor, name=getattr(model.config, "_name_or_path", "") or "", template=template)
+    if wrapped is not None:
+        vlm._nnsight = wrapped
+    return vlm
+
+
+def _load_name(name: str, template: str | None, options: dict[str, Any]) -> VLM:
+    import torch
+    from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
+
+    demo = name in DEMO_NAMES
+    source = str(DEMO_MODELS / name) if demo else name
+    if demo:
+        options = {"dtype": torch.float32, **options}
+    with _quiet():
+        try:
+            config = AutoConfig.from_pretrained(source, trust_remote_code=options.get("trust_remote_code", False))
+        except Exception as error:
+            raise ModelError(
+                f"model={name!r} cannot be loaded ({_first_line(error)}). Expected 'demo', 'demo-ordinary', a folder with a "
+                "config.json, or a Hugging Face id; the name may be misspelt, or the machine offline."
+            ) from error
+        if type(config) not in AutoModelForImageTextToText._model_mapping and not options.get("trust_remote_code"):
+            raise ModelError(
+                f"model={name!r} is a {config.model_type!r} model, which takes no picture; expected a vision-language model such as "
+                "'llava-hf/llava-1.5-7b-hf'."
+            )
+        model = AutoModelForImageTextToText.from_pretrained(source, **options)
+        processor = AutoProcessor.from_pretrained(source, **_processor_options(options))
+    model.eval()
+    card = Path(source) / "README.md"
+    return VLM(model, processor, name=name, template=template, card=card.read_text() if demo and card.exists() else "")
+
+
+def _processor_options(options: dict[str, Any]) -> dict[str, Any]:
+    """PIL image processors do without torchvision."""
+    import importlib.util
+
+    chosen = {"trust_remote_code": options.get("trust_remote_code", False)}
+    if importlib.util.find_spec("torchvision") is None:
+        chosen["backend"] = "pil"
+    return chosen
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """No progress bars and no advice about image processors on the user's screen while loading."""
+    from transformers.utils import logging as hf
+
+    bars, level = hf.is_progress_bar_enabled(), logging.getLogger("transformers").level
+    hf.disable_progress_bar()
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.getLogger("transformers").setLevel(level)
+        if bars:
+            hf.enable_progress_bar()

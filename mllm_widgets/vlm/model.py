@@ -1,0 +1,169 @@
+"""A vision-language model with what asking and tracing need: its parts, its lock, and encoded questions."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from ..errors import ConstraintError, ModelError
+from ..results import TokenInfo
+from . import prompts, spans
+from .question import Question
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """A question as the model reads it.
+
+    inputs: the dict the Hugging Face model takes (batch of one).
+    tokens: one `TokenInfo` per sequence position.
+    visual: bool (positions,), True at visual tokens.
+    constraint: positions of the visual constraint's tokens, ascending; empty without a constraint.
+    """
+
+    inputs: dict[str, torch.Tensor] = field(repr=False)
+    tokens: tuple[TokenInfo, ...] = field(repr=False)
+    visual: np.ndarray = field(repr=False)
+    constraint: tuple[int, ...]
+    prompt: str
+
+    @property
+    def input_ids(self) -> np.ndarray:
+        """Token ids (positions,) with one image token per visual token."""
+        return self.inputs["input_ids"][0].cpu().numpy()
+
+
+class VLM:
+    """A model and its processor.
+
+    `lock` is held by everything that runs the model: interventions live on the module, so two runs at once would see each
+    other's.  Nothing here changes the model's dtype, device or attention implementation.
+    """
+
+    def __init__(self, model: Any, processor: Any, name: str = "", template: str | None = None, card: str = ""):
+        self.model, self.processor, self.name = model, processor, name or type(model).__name__
+        self.template, self.card = template, card
+        self.tokenizer = processor.tokenizer
+        self.lock = threading.RLock()
+        self.layers = decoder_layers(model)
+        self._nnsight: Any = None
+
+    @property
+    def nnsight(self) -> Any:
+        """The model wrapped as an nnsight `TransformersModel` (made on first use)."""
+        if self._nnsight is None:
+            from nnsight import TransformersModel
+
+            self._nnsight = TransformersModel(
+                self.model,
+                task="image-text-to-text",
+                tokenizer=self.tokenizer,
+                processor=self.processor,
+                image_processor=self.processor.image_processor,
+            )
+        return self._nnsight
+
+    @property
+    def image_token_id(self) -> int:
+        """The id that stands for a visual token."""
+        return int(self.model.config.image_token_id)
+
+    def __repr__(self) -> str:
+        count = sum(p.numel() for p in self.model.parameters())
+        return f"VLM({self.name!r}: {type(self.model).__name__}, {len(self.layers)} layers, {count / 1e6:.1f} M parameters)"
+
+    def encode(self, question: Question, constraint: str | None = None) -> Encoding:
+        """Tokenize a question; `constraint` replaces the question's visual constraint by other words first.
+
+        Raises
+        ------
+        ConstraintError: if the question has a constraint that does not stand in its text.
+        """
+        text, span = question.text, None
+        if question.constraint is not None:
+            span = spans.find_words(text, question.constraint, question.occurrence)
+        if constraint is not None:
+            if span is None:
+                raise ConstraintError("the question has no constraint to replace; pass Question(..., constraint='this building').")
+            text = text[: span[0]] + constraint + text[span[1] :]
+            span = (span[0], span[0] + len(constraint))
+        prompt = prompts.render(self.processor, text, self.template)
+        inputs = self.processor(images=question.image, text=prompt, return_tensors="pt")
+        inputs = {key: value.to(self.model.device) for key, value in inputs.items()}
+        if "pixel_values" in inputs:
+            inputs["pixel_values"] = inputs["pixel_values"].to(self.model.dtype)
+        ids = inputs["input_ids"][0].cpu().numpy()
+        visual = ids == self.image_token_id
+        positions: tuple[int, ...] = ()
+        if span is not None:
+            positions = self._positions(prompt, text, span, ids)
+        tokens = tuple(
+            TokenInfo(
+                position=i,
+                token_id=int(token),
+                text="" if visual[i] else self.tokenizer.decode([int(token)]),
+                kind="visual" if visual[i] else "text",
+                constraint=i in positions,
+            )
+            for i, token in enumerate(ids)
+        )
+        return Encoding(inputs, tokens, visual, positions, prompt)
+
+    def _positions(self, prompt: str, text: str, span: tuple[int, int], ids: np.ndarray) -> tuple[int, ...]:
+        """Sequence positions of a character span of the question.
+
+        The processor expands each image token after offsets are known, so positions are counted from the end, and the
+        tail of both id lists must agree.
+        """
+        begin = prompt.rindex(text)
+        encoded = self.tokenizer(prompt, return_offsets_mapping=True)
+        found = spans.tokens_in(encoded["offset_mapping"], begin + span[0], begin + span[1])
+        shift = len(ids) - len(encoded["input_ids"])
+        tail = len(encoded["input_ids"]) - found[0]
+        if list(ids[-tail:]) != list(encoded["input_ids"][-tail:]):
+            raise ModelError(
+                f"the processor of {self.name!r} does not place the question after the picture, so the constraint's tokens cannot be "
+                "located; pass template= with {image} before {question}."
+            )
+        return tuple(i + shift for i in found)
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        """Hold the lock, in evaluation mode and without gradients; the model's own modes come back on exit."""
+        with self.lock:
+            training = [module for module in self.model.modules() if module.training]
+            try:
+                for module in training:
+                    module.training = False
+                with torch.inference_mode():
+                    yield
+            finally:
+                for module in training:
+                    module.training = True
+
+
+def decoder_layers(model: Any) -> nn.ModuleList:
+    """The language model's decoder layers, each with `self_attn` and `mlp`.
+
+    Raises ModelError for a model that is no vision-language model of a known shape.
+    """
+    name = type(model).__name__
+    inner = getattr(model, "model", None)
+    language = getattr(inner, "language_model", None)
+    layers = getattr(language, "layers", None)
+    if layers is None or getattr(model.config, "image_token_id", None) is None:
+        raise ModelError(
+            f"model is a {name}, which is not a vision-language model this package can trace: looked for its decoder at "
+            "`model.language_model.layers` and for `config.image_token_id`. Expected a Hugging Face class such as "
+            "LlavaForConditionalGeneration; a text-only model has no picture to ask about."
+        )
+    if not all(hasattr(layers[0], part) for part in ("self_attn", "mlp")):
+        raise ModelError(f"model is a {name} whose decoder layers have no `self_attn` and `mlp`; only such layers can be traced.")
+    return layers
