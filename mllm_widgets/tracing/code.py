@@ -1,0 +1,83 @@
+"""One cell of a map as a short script, to check or to build on.
+
+The script is plain nnsight on the Hugging Face model: one batch of two rows, clean and corrupted, in one full forward pass with no shared
+prefix.  So it is also an independent check of the engine.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from typing import Any
+
+from ..errors import TraceError
+from .engine import window_layers
+
+_SCRIPT = '''\
+import base64, io
+import torch
+import mllm_widgets as mw
+from PIL import Image
+
+{load}
+nn = vlm.nnsight  # the model, wrapped by nnsight
+image = Image.open(io.BytesIO(base64.b64decode("{image}")))
+question = mw.Question(image, {text!r})
+
+clean = vlm.encode(question).inputs
+corrupted_ids = clean["input_ids"].clone()
+corrupted_ids[0, {constraint}] = torch.tensor({swapped}, device=corrupted_ids.device)  # {phrase!r} ({fitted})
+inputs = dict(
+    clean,
+    input_ids=torch.cat([clean["input_ids"], corrupted_ids]),
+    attention_mask=clean["attention_mask"].repeat(2, 1),
+    pixel_values=clean["pixel_values"].repeat(2, 1, 1, 1),
+)
+with torch.inference_mode(), nn.trace(**inputs):
+    for layer in {layers}:  # window {window} around layer {layer}
+        output = nn.model.language_model.layers[layer].{module}.output{part}
+        output[1, {token}] = output[0, {token}]  # restore token {token}, {token_text!r}
+    logits = nn.lm_head.output[:, -1].save()
+print(float(logits[1].float().softmax(-1)[{answer_id}]))  # P({answer!r}), restored
+'''
+
+
+def cell_code(trace: Any, layer: int, token: int, module: str) -> str:
+    """The script of `Trace.to_code`.
+
+    Raises
+    ------
+    TraceError: if the cell is not in the map, or the runs behind it are gone.
+    """
+    setup = trace.setup
+    if setup is None:
+        raise TraceError("this trace has lost the runs it came from (it was loaded, or copied), so it cannot write code; trace again.")
+    if module not in trace.modules:
+        raise TraceError(f"module={module!r} is not in this trace; it has {trace.modules}.")
+    if not 0 <= layer < trace.layers:
+        raise TraceError(f"layer={layer} is outside 0 to {trace.layers - 1}; layers are counted from 0.")
+    if token not in trace.restored.token.values:
+        first, last = int(trace.restored.token[0]), int(trace.restored.token[-1])
+        raise TraceError(f"token={token} is not the position of a text token; trace.restored.token runs from {first} to {last}.")
+    buffer = io.BytesIO()
+    setup.question.image.save(buffer, format="PNG", optimize=True)
+    bundled = trace.model in ("demo", "demo-ordinary")
+    named = bundled or "/" in trace.model
+    return _SCRIPT.format(
+        load=f"vlm = mw.load({trace.model!r})" if named else "# `vlm` is the model you traced: vlm = mw.load(model, processor)",
+        image=base64.b64encode(buffer.getvalue()).decode(),
+        text=setup.question.text,
+        constraint=list(trace.constraint),
+        swapped=[int(trace.corrupted_input_ids[p]) for p in trace.constraint],
+        phrase=trace.corruption,
+        fitted=trace.fitted,
+        layers=list(window_layers(layer, trace.window, trace.layers)),
+        window=trace.window,
+        layer=layer,
+        module=module,
+        part="[0]" if module == "self_attn" else "",
+        token=token,
+        token_text=trace.token_text(token),
+        answer_id=setup.answer_id,
+        answer=trace.answer_token,
+    )

@@ -1,0 +1,175 @@
+"""The two runs every trace compares, done once.
+
+Everything before the first constraint token is the same in the clean, the corrupted and every restored run (the decoder is
+causal and the picture is clean), so it is computed once and its keys and values are shared.  What remains is a short suffix, from the
+first constraint token to the end of the prompt.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..errors import TraceError
+from ..results import BEFORE_CONSTRAINT, Answer, TokenInfo
+from ..vlm.asking import first_token_answer
+from ..vlm.model import VLM, Encoding
+from ..vlm.question import Question
+from .corruption import swap_constraint
+
+MODULES = ("mlp", "self_attn")
+
+
+@dataclass(frozen=True, eq=False)
+class TraceSetup:
+    """Clean and corrupted runs of one question, ready for any window.
+
+    start: position of the first constraint token; suffixes begin there.
+    prefix: keys and values of the positions before `start`.
+    corrupted_embeds: (1, suffix, width) input embeddings of the corrupted suffix.
+    clean_outputs: module -> (layers, suffix, width), what restoring writes.
+    """
+
+    vlm: VLM = field(repr=False)
+    question: Question
+    encoded: Encoding = field(repr=False)
+    corrupted_input_ids: np.ndarray = field(repr=False)
+    corruption: str
+    fitted: str
+    answer: Answer
+    answer_id: int
+    clean: float
+    corrupted: float
+    corrupted_best: str
+    start: int
+    prefix: Any = field(repr=False)
+    corrupted_embeds: torch.Tensor = field(repr=False)
+    clean_outputs: dict[str, torch.Tensor] = field(repr=False)
+    warnings: tuple[str, ...]
+
+    @property
+    def text_positions(self) -> list[int]:
+        """Sequence positions of all text tokens."""
+        return [i for i, visual in enumerate(self.encoded.visual) if not visual]
+
+    @property
+    def rows(self) -> tuple[TokenInfo, ...]:
+        """Every row of a picture of the map: text tokens in order, runs of visual tokens folded into one row each."""
+        rows: list[TokenInfo] = []
+        for token in self.encoded.tokens:
+            traced = token.position >= self.start
+            reason = "" if traced else BEFORE_CONSTRAINT
+            if token.kind == "visual" and rows and rows[-1].kind == "visual":
+                last = rows.pop()
+                count = last.count + 1
+                rows.append(TokenInfo(last.position, last.token_id, f"[image: {count} tokens]", "visual", False, False, reason, count))
+            else:
+                rows.append(
+                    TokenInfo(token.position, token.token_id, token.text, token.kind, token.constraint, traced, reason)
+                )
+        return tuple(rows)
+
+
+def prepare(vlm: VLM, question: Question, corruption: str, answer: str | None = None) -> TraceSetup:
+    """Run the clean and the corrupted prompt; see `prepare_trace`."""
+    if question.constraint is None:
+        raise TraceError(
+            "the question has no constraint, so there is nothing to corrupt; name the words that point at the picture: "
+            "Question(image, text, constraint='this building')."
+        )
+    encoded = vlm.encode(question)
+    corrupted_ids, fitted = swap_constraint(vlm, question, encoded, corruption)
+    start, length = encoded.constraint[0], len(encoded.input_ids)
+    if encoded.visual[start:].any():
+        raise TraceError("the picture stands after the constraint in this prompt, so a text swap reaches its tokens; put {image} first.")
+    with vlm.running():
+        embeds, cache, outputs, logits = _clean_run(vlm, encoded, start)
+        cache.crop(start - length)  # negative: how many positions to drop
+        model_answer = first_token_answer(vlm, logits)
+        answer_id = model_answer.token_id if answer is None else _token_of(vlm, encoded, answer)
+        swapped = embeds[:, start:].clone()
+        device = swapped.device
+        where = torch.tensor([p - start for p in encoded.constraint], device=device)
+        ids = torch.as_tensor(corrupted_ids[list(encoded.constraint)], device=device)
+        swapped[0, where] = vlm.model.get_input_embeddings()(ids).to(swapped.dtype)
+        after = _suffix_logits(vlm, swapped, cache, start, length).float().softmax(-1)
+    clean, corrupted = float(model_answer.probabilities[answer_id]), float(after[answer_id])
+    corrupted_best = vlm.tokenizer.decode([int(after.argmax())])
+    return TraceSetup(
+        vlm=vlm,
+        question=question,
+        encoded=encoded,
+        corrupted_input_ids=corrupted_ids,
+        corruption=corruption,
+        fitted=fitted,
+        answer=model_answer,
+        answer_id=answer_id,
+        clean=clean,
+        corrupted=corrupted,
+        corrupted_best=corrupted_best,
+        start=start,
+        prefix=cache,
+        corrupted_embeds=swapped,
+        clean_outputs=outputs,
+        warnings=_warnings(clean, corrupted, model_answer.token_id == answer_id, int(after.argmax()) == answer_id, corruption),
+    )
+
+
+def _clean_run(vlm: VLM, encoded: Encoding, start: int) -> tuple[torch.Tensor, Any, dict[str, torch.Tensor], torch.Tensor]:
+    """(input embeddings (1, positions, width), cache, clean outputs from `start` on, last logits) in one forward pass."""
+    nn = vlm.nnsight
+    attention, mlp = [], []
+    with nn.trace(**encoded.inputs, use_cache=True, logits_to_keep=1):
+        embeds = nn.model.language_model.inputs[1]["inputs_embeds"].save()
+        for layer in range(len(vlm.layers)):
+            attention.append(nn.model.language_model.layers[layer].self_attn.output[0][0, start:].clone().save())
+            mlp.append(nn.model.language_model.layers[layer].mlp.output[0, start:].clone().save())
+        cache = nn.model.language_model.output.cache.save()
+        logits = nn.lm_head.output[0, -1].save()
+    device = embeds.device
+    outputs = {
+        "mlp": torch.stack([value.to(device) for value in mlp]),
+        "self_attn": torch.stack([value.to(device) for value in attention]),
+    }
+    return embeds, cache, outputs, logits
+
+
+def _suffix_logits(vlm: VLM, embeds: torch.Tensor, prefix: Any, start: int, length: int) -> torch.Tensor:
+    """Last-position logits (vocabulary,) of one unpatched suffix."""
+    nn = vlm.nnsight
+    positions = torch.arange(start, length, device=embeds.device)[None]
+    with nn.trace(
+        inputs_embeds=embeds, cache=copy.deepcopy(prefix), position_ids=positions, use_cache=True, logits_to_keep=1
+    ):
+        logits = nn.lm_head.output[0, -1].save()
+    return logits
+
+
+def _token_of(vlm: VLM, encoded: Encoding, answer: str) -> int:
+    """The first token of an answer as it would stand after the prompt."""
+    joined = "" if encoded.prompt[-1:].isspace() else " "
+    before = vlm.tokenizer(encoded.prompt, add_special_tokens=False)["input_ids"]
+    after = vlm.tokenizer(encoded.prompt + joined + answer, add_special_tokens=False)["input_ids"]
+    if len(after) <= len(before):
+        raise TraceError(f"answer={answer!r} adds no token to the prompt; expected words such as 'Paris'.")
+    return int(after[len(before)])
+
+
+def _warnings(clean: float, corrupted: float, own: bool, unchanged: bool, corruption: str) -> tuple[str, ...]:
+    """Why this trace may mean nothing."""
+    found = []
+    if unchanged:
+        found.append(f"the corruption {corruption!r} leaves the answer unchanged, so there is little to restore; try another phrase")
+    elif clean - corrupted < 0.1:
+        found.append(
+            f"the total effect is only {clean - corrupted:.3f} (clean {clean:.3f}, corrupted {corrupted:.3f}); small effects are noise"
+        )
+    if own and clean < 0.5:
+        found.append(f"the model is not sure of its own answer (P = {clean:.3f}), so the map may explain a guess")
+    if not own:
+        found.append(f"the answer traced is not the model's own first choice (P = {clean:.3f})")
+    return tuple(found)
