@@ -60,11 +60,14 @@ def restored_probabilities(setup: TraceSetup, modules: tuple[str, ...], cells: C
     layers, length = len(vlm.layers), len(setup.encoded.input_ids)
     embeds = setup.corrupted_embeds.expand(rows, -1, -1).contiguous()
     positions = torch.arange(setup.start, length, device=embeds.device)[None].expand(rows, -1)
+    # nnsight would make a mask of the suffix's length alone, which hides the prefix
+    mask = torch.ones(rows, length, dtype=torch.long, device=embeds.device)
     cache = copy.deepcopy(setup.prefix)
     cache.batch_repeat_interleave(rows)
     writes = list(_writes(setup, modules, cells, window, layers))
     nn = vlm.nnsight
-    with nn.trace(inputs_embeds=embeds, cache=cache, position_ids=positions, use_cache=True, logits_to_keep=1):
+    inputs = {"inputs_embeds": embeds, "attention_mask": mask, "position_ids": positions, "cache": cache}
+    with nn.trace(**inputs, use_cache=True, logits_to_keep=1):
         for layer, module, row, at, values in writes:
             if module == "mlp":
                 mlp = nn.model.language_model.layers[layer].mlp.output

@@ -142,9 +142,10 @@ def _suffix_logits(vlm: VLM, embeds: torch.Tensor, prefix: Any, start: int, leng
     """Last-position logits (vocabulary,) of one unpatched suffix."""
     nn = vlm.nnsight
     positions = torch.arange(start, length, device=embeds.device)[None]
-    with nn.trace(
-        inputs_embeds=embeds, cache=copy.deepcopy(prefix), position_ids=positions, use_cache=True, logits_to_keep=1
-    ):
+    # nnsight would make a mask of the suffix's length alone, which hides the prefix
+    mask = torch.ones(1, length, dtype=torch.long, device=embeds.device)
+    inputs = {"inputs_embeds": embeds, "attention_mask": mask, "position_ids": positions, "cache": copy.deepcopy(prefix)}
+    with nn.trace(**inputs, use_cache=True, logits_to_keep=1):
         logits = nn.lm_head.output[0, -1].save()
     return logits
 
