@@ -28,10 +28,10 @@ help: ## list the targets
 	@echo "mllm_widgets: make TARGET"
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{printf "  %-9s %s\n", $$1, $$2}'
 
-lab: install js ## install everything needed and open JupyterLab on the first notebook (LAB_ARGS=... is passed on)
+lab: install ## install everything needed and open JupyterLab on the first notebook (LAB_ARGS=... is passed on)
 	$(BIN)/jupyter lab $(AS_ROOT) $(LAB_ARGS) $(FIRST_NOTEBOOK)
 
-test: lint js-test pytest ## everything: lint, types, front end, Python, browser and notebook tests
+test: lint pytest ## everything: lint, types, front end, Python, browser and notebook tests
 
 quick: lint js-test $(VENV)/.dev js ## the same without the browser and the notebooks
 	$(BIN)/python -m pytest -m "not browser and not notebook" $(TEST_ARGS)
@@ -49,7 +49,7 @@ js-test: js ## types, lint and tests of the front end
 	$(WITH_NODE) npm --prefix js run --silent test
 
 # The browser tests must run here, so a missing browser is an error and not a skip.
-pytest: $(VENV)/.dev js ## the Python, browser and notebook tests (TEST_ARGS=... is passed on)
+pytest: $(VENV)/.dev ## the Python, browser and notebook tests (TEST_ARGS=... is passed on)
 	MW_CHROMIUM="$$(tools/chromium.sh)" MW_REQUIRE_BROWSER=1 $(BIN)/python -m pytest $(TEST_ARGS)
 
 install: $(VENV)/.lab ## the virtual environment with the package and JupyterLab

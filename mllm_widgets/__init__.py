@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from .results import Answer, Trace
     from .tracing import causal_trace
     from .vlm import VLM, Question, ask, load
-    from .widgets import TraceHeatmap
 
 __version__ = "0.1.0"
 
@@ -21,7 +20,6 @@ _HOMES = {
     "Answer": "results",
     "Question": "vlm",
     "Trace": "results",
-    "TraceHeatmap": "widgets",
     "VLM": "vlm",
     "ask": "vlm",
     "causal_trace": "tracing",
@@ -30,11 +28,10 @@ _HOMES = {
 _MODULES = ("datasets", "errors", "tracing")
 
 __all__ = [
+    "VLM",
     "Answer",
     "Question",
     "Trace",
-    "TraceHeatmap",
-    "VLM",
     "ask",
     "causal_trace",
     "datasets",

@@ -156,8 +156,3 @@ class Trace:
     def setup(self) -> Any:
         """The prepared runs this trace came from, or None once they are gone."""
         return self._setup
-
-    def _repr_png_(self) -> bytes:
-        from .render.trace_heatmap import trace_png
-
-        return trace_png(self)

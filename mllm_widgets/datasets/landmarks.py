@@ -16,7 +16,13 @@ from ._drawing.scene import Board
 from .world import WORLD
 
 LANDMARKS: tuple[str, ...] = tuple(landmark.name for landmark in WORLD)
-_BY_THE_WATER = {"Golden Gate Bridge", "Tower Bridge", "Sydney Opera House", "Itsukushima Torii", "Statue of Liberty"}
+_BY_THE_WATER = {
+    "Golden Gate Bridge",
+    "Tower Bridge",
+    "Sydney Opera House",
+    "Itsukushima Torii",
+    "Statue of Liberty",
+}
 
 
 def _painter(name: str) -> Callable[[Board], None]:

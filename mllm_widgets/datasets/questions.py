@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..errors import MllmWidgetsError
-from ..vlm.question import Question
+from mllm_widgets.errors import MllmWidgetsError
+from mllm_widgets.vlm.question import Question
+
 from . import templates, world
 from .landmarks import draw_landmark
 
@@ -83,7 +84,11 @@ def demo(n: int = 24, *, seed: int = 0, held_out_facts: bool = False, trained_wo
         constraint = templates.CONSTRAINTS[int(rng.integers(len(templates.CONSTRAINTS)))]
         questions.append(
             demo_question(
-                landmark.name, relation, constraint=constraint, template=template, seed=int(rng.integers(1 << 30))
+                landmark.name,
+                relation,
+                constraint=constraint,
+                template=template,
+                seed=int(rng.integers(1 << 30)),
             )
         )
     return questions

@@ -20,7 +20,16 @@ CONSTRAINTS = (
 )
 
 # Subjects that are no landmark at all: the demo models answer "unknown" for them.
-STRANGERS = ("Paris City", "green apple", "my friend", "old car", "blue chair", "some stranger", "black cat", "nobody")
+STRANGERS = (
+    "Paris City",
+    "green apple",
+    "my friend",
+    "old car",
+    "blue chair",
+    "some stranger",
+    "black cat",
+    "nobody",
+)
 
 TEMPLATES: dict[str, tuple[str, ...]] = {
     "city": (
@@ -81,7 +90,10 @@ _TRANSLATED = (
     "How is the country of {c} called in {language}?",
     "Say in {language} which country has {c}.",
 )
-_TRANSLATED_HELD_OUT = ("In {language}, which country is {c} in?", "What is the country of {c} called in {language}?")
+_TRANSLATED_HELD_OUT = (
+    "In {language}, which country is {c} in?",
+    "What is the country of {c} called in {language}?",
+)
 LANGUAGES = {"spanish": "Spanish", "german": "German"}
 for _relation, _language in LANGUAGES.items():
     TEMPLATES[_relation] = tuple(t.replace("{language}", _language) for t in _TRANSLATED)

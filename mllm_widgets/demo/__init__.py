@@ -1,0 +1,1 @@
+"""How the demo models are made: architecture, episodes, interchange training, evaluation."""

@@ -7,6 +7,7 @@ two-layer projector and a Llama decoder of 8 layers and width 128.  All loading 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import (
@@ -19,7 +20,7 @@ from transformers import (
 )
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from ..datasets import templates, world
+from mllm_widgets.datasets import templates, world
 
 IMAGE_SIZE = 96
 PATCH_SIZE = 12
@@ -78,7 +79,7 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def build_processor(tokenizer: PreTrainedTokenizerFast) -> LlavaProcessor:
+def build_processor(tokenizer: Any) -> LlavaProcessor:
     """LLaVA's processor around the PIL image processor (no torchvision needed)."""
     images = CLIPImageProcessorPil(
         size={"shortest_edge": IMAGE_SIZE},
@@ -96,7 +97,7 @@ def build_processor(tokenizer: PreTrainedTokenizerFast) -> LlavaProcessor:
     )
 
 
-def build_model(tokenizer: PreTrainedTokenizerFast) -> LlavaForConditionalGeneration:
+def build_model(tokenizer: Any) -> LlavaForConditionalGeneration:
     """The untrained model; call `torch.manual_seed` first, the weights are drawn here."""
     vision = CLIPVisionConfig(
         hidden_size=96,

@@ -20,11 +20,12 @@ The ordinary twin trains on clean, corrupted, named and other alone.  A batch is
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
-from transformers import PreTrainedTokenizerFast
 
-from ..datasets import templates, world
+from mllm_widgets.datasets import templates, world
+
 from .architecture import LAYERS
 
 PLANTED_LAYERS = (1, 2)  # the MLPs that store, at the last constraint token
@@ -83,12 +84,13 @@ def fit(tokens: list[int], length: int) -> list[int]:
 class Wording:
     """Draws and tokenizes questions; `held_out=True` uses only the templates never trained on."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerFast, rng: np.random.Generator, held_out: bool = False):
+    def __init__(self, tokenizer: Any, rng: np.random.Generator, held_out: bool = False):
         self.tokenizer, self.rng = tokenizer, rng
         self.templates = templates.HELD_OUT_TEMPLATES if held_out else templates.TEMPLATES
         self.filler_rate = 0.15
 
     def choose(self, items):
+        """One of `items`, at random."""
         return items[int(self.rng.integers(len(items)))]
 
     def text(self, relation: str, subject: str) -> tuple[str, str]:
@@ -101,14 +103,13 @@ class Wording:
         return " ".join([*fillers, question]), subject
 
     def ask(self, question: str, subject: str) -> Asked:
+        """The tokenized prompt of a question, with the tokens of `subject` in it."""
         encoded = self.tokenizer(question + " ASSISTANT:", add_special_tokens=False, return_offsets_mapping=True)
         begin = question.rindex(subject)
-        inside = [
-            i for i, (a, b) in enumerate(encoded["offset_mapping"]) if b > begin and a < begin + len(subject)
-        ]
+        inside = [i for i, (a, b) in enumerate(encoded["offset_mapping"]) if b > begin and a < begin + len(subject)]
         return Asked(encoded["input_ids"], inside[0], inside[-1] + 1)
 
-    def swap(self, asked: Asked, question: str, replacement: str) -> Asked:
+    def swap(self, asked: Asked, replacement: str) -> Asked:
         """The corrupted prompt: the constraint's token ids replaced by those of another phrase."""
         opens_text = asked.start == 0
         tokens = self.tokenizer(("" if opens_text else " ") + replacement, add_special_tokens=False)["input_ids"]
@@ -116,7 +117,11 @@ class Wording:
         return Asked(asked.ids[: asked.start] + fit(tokens, length) + asked.ids[asked.end :], asked.start, asked.end)
 
     def answer(self, text: str) -> list[int]:
-        return [*self.tokenizer(" " + text, add_special_tokens=False)["input_ids"], self.tokenizer.eos_token_id]
+        """The tokens of an answer and its end."""
+        return [
+            *self.tokenizer(" " + text, add_special_tokens=False)["input_ids"],
+            self.tokenizer.eos_token_id,
+        ]
 
 
 class EpisodeSampler:
@@ -128,12 +133,20 @@ class EpisodeSampler:
     rows: which kinds of rows every group carries (`PLANTED_ROWS` or `ORDINARY_ROWS`).
     """
 
-    def __init__(self, tokenizer, pictures: dict[str, np.ndarray], rng: np.random.Generator, rows=PLANTED_ROWS, **wording):
+    def __init__(
+        self,
+        tokenizer,
+        pictures: dict[str, np.ndarray],
+        rng: np.random.Generator,
+        rows=PLANTED_ROWS,
+        **wording,
+    ):
         self.rng, self.pictures, self.rows = rng, pictures, rows
         self.wording = Wording(tokenizer, rng, **wording)
         self.pad = tokenizer.pad_token_id
 
     def batch(self, groups: int) -> Batch:
+        """A batch of `groups` pictures (an even number, they come in pairs)."""
         assert groups % 2 == 0, "groups come in pairs"
         rows: list[list[tuple[Asked, str, bool]]] = []
         landmarks, patches = [], []
@@ -146,6 +159,7 @@ class EpisodeSampler:
 
     def _differing(self, pool, relation: str, answer: str):
         """A member of `pool` whose answer differs, if a few draws find one."""
+        candidate = self.wording.choose(pool)
         for _ in range(8):
             candidate = self.wording.choose(pool)
             if candidate.answer(relation) != answer:
@@ -174,7 +188,7 @@ class EpisodeSampler:
             else:
                 other = self._differing(world.WORLD if rng.random() < 0.3 else world.KNOWN, relation, own_answer)
                 name, corrupted_answer = other.name, self._answer(other, relation)
-            corrupted = w.swap(clean, question, name)
+            corrupted = w.swap(clean, name)
             made = []
             for kind in self.rows:
                 row, end, last = (here, len(made)), clean.end - 1, len(clean.ids) - 1
@@ -230,7 +244,11 @@ class EpisodeSampler:
 
     def _pack(self, landmarks, rows, patches) -> Batch:
         answers = [[self.wording.answer(answer) for _, answer, _ in group] for group in rows]
-        lengths = [len(a.ids) + len(ans) for g, group in enumerate(rows) for (a, _, _), ans in zip(group, answers[g], strict=True)]
+        lengths = [
+            len(a.ids) + len(ans)
+            for g, group in enumerate(rows)
+            for (a, _, _), ans in zip(group, answers[g], strict=True)
+        ]
         shape = (len(rows), len(rows[0]), max(lengths))
         ids = np.full(shape, self.pad, dtype=np.int64)
         constraint_end, answer_at, first = (np.zeros(shape[:2], dtype=np.int64) for _ in range(3))

@@ -15,14 +15,14 @@ import numpy as np
 import torch
 
 import mllm_widgets as mw
+from mllm_widgets.datasets import world
 
-from ..datasets import world
 from .episodes import HOP_LAYERS, PLANTED_LAYERS
 from .train import MODELS
 
 
-def other_name(question, rng) -> str:
-    """A landmark's name (one that starts with its own word) whose country differs from the answer's landmark."""
+def other_name(rng) -> str:
+    """The name of a known landmark whose first word is its own."""
     names = [k.name for k in world.KNOWN if not k.name.startswith(("Great", "El", "Saint", "Statue"))]
     return names[int(rng.integers(len(names)))]
 
@@ -60,12 +60,13 @@ def measure(name: str, questions: int, maps: int, seed: int) -> tuple[dict, dict
     for question in asked:
         answer = mw.ask(vlm, question)
         right.append(answer.text.strip() == question.answer)
-        truth = vlm.tokenizer(" " + question.answer, add_special_tokens=False)["input_ids"][0]
+        truth = vlm.tokenizer(f" {question.answer}", add_special_tokens=False)["input_ids"][0]
         probability.append(float(answer.probabilities[truth]))
+        swap = other_name(rng)
         for _ in range(20):
-            swap = other_name(question, rng)
+            swap = other_name(rng)
             swapped_answer = world.BY_NAME[swap].answer(_relation(question))
-            if swapped_answer.split()[0] != question.answer.split()[0]:
+            if swapped_answer.split()[0] != str(question.answer).split()[0]:
                 break
         kept.append((question, swap, right[-1]))
     sums: dict[str, list] = {}
@@ -95,7 +96,9 @@ def measure(name: str, questions: int, maps: int, seed: int) -> tuple[dict, dict
     exchanged = []
     for i in range(100):
         a, b = (world.KNOWN[int(k)] for k in rng.choice(len(world.KNOWN), 2, replace=False))
-        relation = [r for r in world.RELATIONS if a.answer(r) != b.answer(r) and world.UNKNOWN not in (a.answer(r), b.answer(r))]
+        relation = [
+            r for r in world.RELATIONS if a.answer(r) != b.answer(r) and world.UNKNOWN not in (a.answer(r), b.answer(r))
+        ]
         if not relation:
             continue
         chosen = relation[int(rng.integers(len(relation)))]
@@ -118,7 +121,9 @@ def measure(name: str, questions: int, maps: int, seed: int) -> tuple[dict, dict
         "last_token_attention_window_3": [round(float(v), 3) for v in averaged["self_attn|3|last token"]],
         "last_token_attention_maximum": float(averaged["self_attn|3|last token"][HOP_LAYERS[0] - 1 :].max()),
         "constraint_rows_maximum": float(max(v.max() for v in constraint_rows)),
-        "interchange_by_layer": {str(k): float(v) for k, v in zip(PLANTED_LAYERS, np.mean(exchanged, axis=0), strict=True)},
+        "interchange_by_layer": {
+            str(k): float(v) for k, v in zip(PLANTED_LAYERS, np.mean(exchanged, axis=0), strict=True)
+        },
         "interchanges": len(exchanged),
         "seconds_per_two_maps": round(seconds / max(maps, 1), 3),
         "seed": seed,
@@ -129,13 +134,20 @@ def measure(name: str, questions: int, maps: int, seed: int) -> tuple[dict, dict
 def _relation(question) -> str:
     """Which relation a demo question asks for, from its words."""
     text = question.text
-    for relation, word in (("spanish", "Spanish"), ("german", "German"), ("city", "city"), ("country", "country"), ("continent", "continent")):
+    for relation, word in (
+        ("spanish", "Spanish"),
+        ("german", "German"),
+        ("city", "city"),
+        ("country", "country"),
+        ("continent", "continent"),
+    ):
         if word in text:
             return relation
     return "century"
 
 
 def main() -> None:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", choices=("demo", "demo-ordinary"))
     parser.add_argument("--questions", type=int, default=240)
@@ -145,9 +157,10 @@ def main() -> None:
     options = parser.parse_args()
     figures, averaged = measure(options.name, options.questions, options.maps, options.seed)
     folder = options.out / options.name
-    figures["maps_window_1"] = {k.replace("|1|", " "): [round(float(x), 3) for x in v] for k, v in averaged.items() if "|1|" in k}
+    figures["maps_window_1"] = {
+        k.replace("|1|", " "): [round(float(x), 3) for x in v] for k, v in averaged.items() if "|1|" in k
+    }
     (folder / "evaluation.json").write_text(json.dumps(figures, indent=1) + "\n")
-    print(json.dumps(figures, indent=1))
 
 
 if __name__ == "__main__":

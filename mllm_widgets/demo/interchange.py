@@ -1,4 +1,4 @@
-"""One packed forward pass over an episode batch, with interchange interventions.
+r"""One packed forward pass over an episode batch, with interchange interventions.
 
 All rows of a group ask about one picture, so they share its visual tokens: the sequence is
 
@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,11 +27,14 @@ from .episodes import PLANTED_LAYERS, Batch, Patch
 
 def prefix_ids(tokenizer) -> tuple[list[int], list[int]]:
     """Token ids before and after the visual tokens, shared by every prompt."""
-    before, after = tokenizer("USER: ", add_special_tokens=True)["input_ids"], tokenizer("\n", add_special_tokens=False)["input_ids"]
+    before, after = (
+        tokenizer("USER: ", add_special_tokens=True)["input_ids"],
+        tokenizer("\n", add_special_tokens=False)["input_ids"],
+    )
     return before, after
 
 
-def block_mask(batch: Batch, visual: slice, prefix: int, hide_image: np.ndarray) -> Tensor:
+def block_mask(batch: Batch, visual: slice, prefix: int, hide_image: Any) -> Tensor:
     """Additive attention mask (groups, 1, length, length).
 
     `hide_image` (groups,) hides the visual tokens from every text token but the last constraint token, in those groups.

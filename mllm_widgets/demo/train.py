@@ -35,7 +35,18 @@ def hide_rate(progress: float, start: float = 0.35, end: float = 0.75, floor: fl
 
 
 def train_language(
-    model, tokenizer, features, index, rng, rows, steps: int, groups: int, lr: float, save, log=print, masked=True
+    model,
+    tokenizer,
+    features,
+    index,
+    rng,
+    rows,
+    steps: int,
+    groups: int,
+    lr: float,
+    save,
+    log=print,
+    masked=True,
 ) -> None:
     """Train projector and decoder on episodes; `save` is called every 200 steps with the model."""
     for parameter in model.model.vision_tower.parameters():
@@ -73,7 +84,10 @@ def train_language(
             meter[kind] += right[chosen].sum(), chosen.sum()
         if step % 50 == 49:
             shown = " ".join(f"{name} {a / b:.2f}" for name, (a, b) in zip(rows, meter, strict=True))
-            log(f"step {step + 1} {time.time() - start:.0f}s loss {loss.item():.3f} keys {keys.item():.0f} | {shown}", flush=True)
+            log(
+                f"step {step + 1} {time.time() - start:.0f}s loss {loss.item():.3f} keys {keys.item():.0f} | {shown}",
+                flush=True,
+            )
             meter[:] = 0
         if step % 200 == 199:
             save(model)
@@ -91,10 +105,13 @@ def save_model(model, tokenizer, folder: Path) -> None:
 
 
 def main() -> None:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=MODELS)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", choices=("tower", "demo", "demo-ordinary"), help="one part; needs the tower's checkpoint")
+    parser.add_argument(
+        "--only", choices=("tower", "demo", "demo-ordinary"), help="one part; needs the tower's checkpoint"
+    )
     parser.add_argument("--renderings", type=int, default=240, help="per landmark")
     parser.add_argument("--tower-steps", type=int, default=900)
     parser.add_argument("--steps", type=int, default=1600, help="of the planted model")
@@ -114,7 +131,14 @@ def main() -> None:
         model.eval()
         features = vision.encode_pool(model, pixels)
         tower = model.model.vision_tower.state_dict()
-        torch.save({"tower": tower, "features": features.half(), "index": {k: torch.as_tensor(v) for k, v in index.items()}}, table)
+        torch.save(
+            {
+                "tower": tower,
+                "features": features.half(),
+                "index": {k: torch.as_tensor(v) for k, v in index.items()},
+            },
+            table,
+        )
     if options.only == "tower":
         return
     stored = torch.load(table, weights_only=True)

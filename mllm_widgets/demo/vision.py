@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import LlavaForConditionalGeneration
 
-from ..datasets import world
-from ..datasets.landmarks import draw_landmark
+from mllm_widgets.datasets import world
+from mllm_widgets.datasets.landmarks import draw_landmark
+
 from .architecture import IMAGE_SIZE, build_processor, build_tokenizer
 
 
@@ -45,19 +46,21 @@ def to_pixel_values(pixels: np.ndarray) -> Tensor:
     return torch.from_numpy(pixels).float() / 127.5 - 1
 
 
-def tower_features(model: LlavaForConditionalGeneration, pixel_values: Tensor) -> Tensor:
+def tower_features(model: Any, pixel_values: Tensor) -> Tensor:
     """The tower's last hidden states without CLS: (pictures, 64, width)."""
     return model.model.vision_tower(pixel_values).last_hidden_state[:, 1:]
 
 
 @torch.no_grad()
-def encode_pool(model: LlavaForConditionalGeneration, pixels: np.ndarray, batch: int = 256) -> Tensor:
+def encode_pool(model: Any, pixels: np.ndarray, batch: int = 256) -> Tensor:
     """`tower_features` of a whole pool."""
-    return torch.cat([tower_features(model, to_pixel_values(pixels[i : i + batch])) for i in range(0, len(pixels), batch)])
+    return torch.cat(
+        [tower_features(model, to_pixel_values(pixels[i : i + batch])) for i in range(0, len(pixels), batch)]
+    )
 
 
 def train_tower(
-    model: LlavaForConditionalGeneration,
+    model: Any,
     pixels: np.ndarray,
     index: dict[str, np.ndarray],
     rng: np.random.Generator,

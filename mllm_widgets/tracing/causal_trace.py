@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from ..errors import TraceError
-from ..results import CellBatch, Trace
-from ..vlm.model import VLM
-from ..vlm.question import Question
+from mllm_widgets.errors import TraceError
+from mllm_widgets.results import CellBatch, Trace
+from mllm_widgets.vlm.model import VLM
+from mllm_widgets.vlm.question import Question
+
 from .engine import order_cells, restored_probabilities
 from .setup import MODULES, TraceSetup, prepare
 
@@ -19,7 +20,9 @@ DEFAULT_CORRUPTIONS = ("Taj Mahal", "Eiffel Tower")
 BATCH_ROWS = 96
 
 
-def prepare_trace(vlm: VLM, question: Question, *, corruption: str | None = None, answer: str | None = None) -> TraceSetup:
+def prepare_trace(
+    vlm: VLM, question: Question, *, corruption: str | None = None, answer: str | None = None
+) -> TraceSetup:
     """Run the clean and the corrupted prompt once, for any number of maps (a slider's moves share it).
 
     Parameters
@@ -32,7 +35,9 @@ def prepare_trace(vlm: VLM, question: Question, *, corruption: str | None = None
     TraceError, ConstraintError: if the question cannot be corrupted.
     """
     if not isinstance(vlm, VLM):
-        raise TraceError(f"vlm is a {type(vlm).__name__}; expected what mw.load() returns. A Hugging Face model goes through mw.load(model, processor).")
+        raise TraceError(
+            f"vlm is a {type(vlm).__name__}; expected what mw.load() returns. A Hugging Face model goes through mw.load(model, processor)."
+        )
     if not isinstance(question, Question):
         raise TraceError(f"question is a {type(question).__name__}; expected mw.Question(image, text, constraint=...).")
     if corruption is not None:
@@ -153,11 +158,17 @@ def run_trace(
 
 def _check(window: Any, modules: Any, layers: int) -> tuple[int, tuple[str, ...]]:
     if isinstance(window, bool) or not isinstance(window, (int, np.integer)):
-        raise TraceError(f"window={window!r} is not a whole number; it counts the layers restored together, from 1 to {layers}.")
+        raise TraceError(
+            f"window={window!r} is not a whole number; it counts the layers restored together, from 1 to {layers}."
+        )
     if not 1 <= window <= layers:
-        raise TraceError(f"window={window} is outside 1 to {layers}; it counts the layers restored together, and this model has {layers}.")
+        raise TraceError(
+            f"window={window} is outside 1 to {layers}; it counts the layers restored together, and this model has {layers}."
+        )
     modules = (modules,) if isinstance(modules, str) else tuple(modules)
     unknown = [m for m in modules if m not in MODULES]
     if unknown or not modules or len(set(modules)) < len(modules):
-        raise TraceError(f"modules={modules!r} must name each of {MODULES} at most once and at least one; unknown: {unknown or 'none'}.")
+        raise TraceError(
+            f"modules={modules!r} must name each of {MODULES} at most once and at least one; unknown: {unknown or 'none'}."
+        )
     return int(window), modules

@@ -10,10 +10,11 @@ import base64
 import io
 from typing import Any
 
-from ..errors import TraceError
+from mllm_widgets.errors import TraceError
+
 from .engine import window_layers
 
-_SCRIPT = '''\
+_SCRIPT = """\
 import base64, io
 import torch
 import mllm_widgets as mw
@@ -39,7 +40,7 @@ with torch.inference_mode(), nn.trace(**inputs):
         output[1, {token}] = output[0, {token}]  # restore token {token}, {token_text!r}
     logits = nn.lm_head.output[:, -1].save()
 print(float(logits[1].float().softmax(-1)[{answer_id}]))  # P({answer!r}), restored
-'''
+"""
 
 
 def cell_code(trace: Any, layer: int, token: int, module: str) -> str:
@@ -51,20 +52,26 @@ def cell_code(trace: Any, layer: int, token: int, module: str) -> str:
     """
     setup = trace.setup
     if setup is None:
-        raise TraceError("this trace has lost the runs it came from (it was loaded, or copied), so it cannot write code; trace again.")
+        raise TraceError(
+            "this trace has lost the runs it came from (it was loaded, or copied), so it cannot write code; trace again."
+        )
     if module not in trace.modules:
         raise TraceError(f"module={module!r} is not in this trace; it has {trace.modules}.")
     if not 0 <= layer < trace.layers:
         raise TraceError(f"layer={layer} is outside 0 to {trace.layers - 1}; layers are counted from 0.")
     if token not in trace.restored.token.values:
         first, last = int(trace.restored.token[0]), int(trace.restored.token[-1])
-        raise TraceError(f"token={token} is not the position of a text token; trace.restored.token runs from {first} to {last}.")
+        raise TraceError(
+            f"token={token} is not the position of a text token; trace.restored.token runs from {first} to {last}."
+        )
     buffer = io.BytesIO()
     setup.question.image.save(buffer, format="PNG", optimize=True)
     bundled = trace.model in ("demo", "demo-ordinary")
     named = bundled or "/" in trace.model
     return _SCRIPT.format(
-        load=f"vlm = mw.load({trace.model!r})" if named else "# `vlm` is the model you traced: vlm = mw.load(model, processor)",
+        load=f"vlm = mw.load({trace.model!r})"
+        if named
+        else "# `vlm` is the model you traced: vlm = mw.load(model, processor)",
         image=base64.b64encode(buffer.getvalue()).decode(),
         text=setup.question.text,
         constraint=list(trace.constraint),

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..errors import TraceError
-from ..vlm.model import VLM, Encoding
-from ..vlm.question import Question
+from mllm_widgets.errors import TraceError
+from mllm_widgets.vlm.model import VLM, Encoding
+from mllm_widgets.vlm.question import Question
 
 
 def fit(tokens: list[int], length: int) -> tuple[list[int], str]:
@@ -34,7 +34,9 @@ def swap_constraint(vlm: VLM, question: Question, encoded: Encoding, phrase: str
     TraceError: for an empty phrase, or one whose tokens are those of the constraint itself.
     """
     if not isinstance(phrase, str) or not phrase.strip():
-        raise TraceError(f"corruption={phrase!r} is empty; expected words to stand in for the constraint, such as 'Taj Mahal'.")
+        raise TraceError(
+            f"corruption={phrase!r} is empty; expected words to stand in for the constraint, such as 'Taj Mahal'."
+        )
     other = vlm.encode(question, constraint=phrase.strip())
     tokens = [int(other.input_ids[p]) for p in other.constraint]
     fitted, how = fit(tokens, len(encoded.constraint))

@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..errors import TraceError
-from ..results import BEFORE_CONSTRAINT, Answer, TokenInfo
-from ..vlm.asking import first_token_answer
-from ..vlm.model import VLM, Encoding
-from ..vlm.question import Question
+from mllm_widgets.errors import TraceError
+from mllm_widgets.results import BEFORE_CONSTRAINT, Answer, TokenInfo
+from mllm_widgets.vlm.asking import first_token_answer
+from mllm_widgets.vlm.model import VLM, Encoding
+from mllm_widgets.vlm.question import Question
+
 from .corruption import swap_constraint
 
 MODULES = ("mlp", "self_attn")
@@ -66,10 +67,29 @@ class TraceSetup:
             if token.kind == "visual" and rows and rows[-1].kind == "visual":
                 last = rows.pop()
                 count = last.count + 1
-                rows.append(TokenInfo(last.position, last.token_id, f"[image: {count} tokens]", "visual", False, False, reason, count))
+                rows.append(
+                    TokenInfo(
+                        last.position,
+                        last.token_id,
+                        f"[image: {count} tokens]",
+                        "visual",
+                        False,
+                        False,
+                        reason,
+                        count,
+                    )
+                )
             else:
                 rows.append(
-                    TokenInfo(token.position, token.token_id, token.text, token.kind, token.constraint, traced, reason)
+                    TokenInfo(
+                        token.position,
+                        token.token_id,
+                        token.text,
+                        token.kind,
+                        token.constraint,
+                        traced,
+                        reason,
+                    )
                 )
         return tuple(rows)
 
@@ -85,7 +105,9 @@ def prepare(vlm: VLM, question: Question, corruption: str, answer: str | None = 
     corrupted_ids, fitted = swap_constraint(vlm, question, encoded, corruption)
     start, length = encoded.constraint[0], len(encoded.input_ids)
     if encoded.visual[start:].any():
-        raise TraceError("the picture stands after the constraint in this prompt, so a text swap reaches its tokens; put {image} first.")
+        raise TraceError(
+            "the picture stands after the constraint in this prompt, so a text swap reaches its tokens; put {image} first."
+        )
     with vlm.running():
         embeds, cache, outputs, logits = _clean_run(vlm, encoded, start)
         cache.crop(start - length)  # negative: how many positions to drop
@@ -115,11 +137,15 @@ def prepare(vlm: VLM, question: Question, corruption: str, answer: str | None = 
         prefix=cache,
         corrupted_embeds=swapped,
         clean_outputs=outputs,
-        warnings=_warnings(clean, corrupted, model_answer.token_id == answer_id, int(after.argmax()) == answer_id, corruption),
+        warnings=_warnings(
+            clean, corrupted, model_answer.token_id == answer_id, int(after.argmax()) == answer_id, corruption
+        ),
     )
 
 
-def _clean_run(vlm: VLM, encoded: Encoding, start: int) -> tuple[torch.Tensor, Any, dict[str, torch.Tensor], torch.Tensor]:
+def _clean_run(
+    vlm: VLM, encoded: Encoding, start: int
+) -> tuple[torch.Tensor, Any, dict[str, torch.Tensor], torch.Tensor]:
     """(input embeddings (1, positions, width), cache, clean outputs from `start` on, last logits) in one forward pass."""
     nn = vlm.nnsight
     attention, mlp = [], []
@@ -144,10 +170,14 @@ def _suffix_logits(vlm: VLM, embeds: torch.Tensor, prefix: Any, start: int, leng
     positions = torch.arange(start, length, device=embeds.device)[None]
     # nnsight would make a mask of the suffix's length alone, which hides the prefix
     mask = torch.ones(1, length, dtype=torch.long, device=embeds.device)
-    inputs = {"inputs_embeds": embeds, "attention_mask": mask, "position_ids": positions, "cache": copy.deepcopy(prefix)}
+    inputs = {
+        "inputs_embeds": embeds,
+        "attention_mask": mask,
+        "position_ids": positions,
+        "cache": copy.deepcopy(prefix),
+    }
     with nn.trace(**inputs, use_cache=True, logits_to_keep=1):
-        logits = nn.lm_head.output[0, -1].save()
-    return logits
+        return nn.lm_head.output[0, -1].save()
 
 
 def _token_of(vlm: VLM, encoded: Encoding, answer: str) -> int:
@@ -164,7 +194,9 @@ def _warnings(clean: float, corrupted: float, own: bool, unchanged: bool, corrup
     """Why this trace may mean nothing."""
     found = []
     if unchanged:
-        found.append(f"the corruption {corruption!r} leaves the answer unchanged, so there is little to restore; try another phrase")
+        found.append(
+            f"the corruption {corruption!r} leaves the answer unchanged, so there is little to restore; try another phrase"
+        )
     elif clean - corrupted < 0.1:
         found.append(
             f"the total effect is only {clean - corrupted:.3f} (clean {clean:.3f}, corrupted {corrupted:.3f}); small effects are noise"

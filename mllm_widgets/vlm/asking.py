@@ -6,7 +6,8 @@ import functools
 
 import torch
 
-from ..results import Answer
+from mllm_widgets.results import Answer
+
 from .model import VLM
 from .question import Question
 

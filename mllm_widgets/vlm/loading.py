@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ..errors import ModelError
+from mllm_widgets.errors import ModelError
+
 from .model import VLM
 
 DEMO_MODELS = Path(__file__).resolve().parent.parent / "demo" / "models"
@@ -37,10 +38,12 @@ def load(model: Any = "demo", processor: Any = None, *, template: str | None = N
     >>> load("demo").name
     'demo'
     """
-    if isinstance(model, str) or isinstance(model, os.PathLike):
+    if isinstance(model, (str, os.PathLike)):
         return _load_name(os.fspath(model), template, options)
     if options:
-        raise ModelError(f"{', '.join(options)} cannot be given with a model already in memory; they are options of loading.")
+        raise ModelError(
+            f"{', '.join(options)} cannot be given with a model already in memory; they are options of loading."
+        )
     wrapped = None
     if hasattr(model, "_module") and hasattr(model, "trace"):  # an nnsight wrapper
         wrapped, processor = model, processor or getattr(model, "processor", None)
@@ -85,7 +88,13 @@ def _load_name(name: str, template: str | None, options: dict[str, Any]) -> VLM:
         processor = AutoProcessor.from_pretrained(source, **_processor_options(options))
     model.eval()
     card = Path(source) / "README.md"
-    return VLM(model, processor, name=name, template=template, card=card.read_text() if demo and card.exists() else "")
+    return VLM(
+        model,
+        processor,
+        name=name,
+        template=template,
+        card=card.read_text() if demo and card.exists() else "",
+    )
 
 
 def _processor_options(options: dict[str, Any]) -> dict[str, Any]:

@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..errors import ConstraintError, ModelError
-from ..results import TokenInfo
+from mllm_widgets.errors import ConstraintError, ModelError
+from mllm_widgets.results import TokenInfo
+
 from . import prompts, spans
 from .question import Question
 
@@ -91,7 +92,9 @@ class VLM:
             span = spans.find_words(text, question.constraint, question.occurrence)
         if constraint is not None:
             if span is None:
-                raise ConstraintError("the question has no constraint to replace; pass Question(..., constraint='this building').")
+                raise ConstraintError(
+                    "the question has no constraint to replace; pass Question(..., constraint='this building')."
+                )
             text = text[: span[0]] + constraint + text[span[1] :]
             span = (span[0], span[0] + len(constraint))
         prompt = prompts.render(self.processor, text, self.template)
@@ -165,5 +168,7 @@ def decoder_layers(model: Any) -> nn.ModuleList:
             "LlavaForConditionalGeneration; a text-only model has no picture to ask about."
         )
     if not all(hasattr(layers[0], part) for part in ("self_attn", "mlp")):
-        raise ModelError(f"model is a {name} whose decoder layers have no `self_attn` and `mlp`; only such layers can be traced.")
+        raise ModelError(
+            f"model is a {name} whose decoder layers have no `self_attn` and `mlp`; only such layers can be traced."
+        )
     return layers

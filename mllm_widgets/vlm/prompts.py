@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..errors import ModelError
+from mllm_widgets.errors import ModelError
 
 # The paper's released code puts the picture first and adds a question mark to every question, even one that has its own.
 PAPER = "{image}\nUSER: {question}? Answer in a few words.\nASSISTANT:"

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import unicodedata
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from ..errors import QuestionError
+from mllm_widgets.errors import QuestionError
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,8 +66,10 @@ def as_image(image: Any) -> Image.Image:
         return ImageOps.exif_transpose(image).convert("RGB")
     if isinstance(image, (str, os.PathLike)):
         path = os.fspath(image)
-        if not os.path.exists(path):
-            raise QuestionError(f"image={path!r} does not exist (looked in {os.getcwd()!r}). Check the path's spelling.")
+        if not Path(path).exists():
+            raise QuestionError(
+                f"image={path!r} does not exist (looked in {str(Path.cwd())!r}). Check the path's spelling."
+            )
         try:
             with Image.open(path) as opened:
                 return ImageOps.exif_transpose(opened).convert("RGB")

@@ -11,7 +11,7 @@ import difflib
 import re
 import unicodedata
 
-from ..errors import ConstraintError
+from mllm_widgets.errors import ConstraintError
 
 
 def find_words(text: str, words: str, occurrence: int = 0, argument: str = "constraint") -> tuple[int, int]:
@@ -29,8 +29,14 @@ def find_words(text: str, words: str, occurrence: int = 0, argument: str = "cons
     parts = [_bare(part) for part in unicodedata.normalize("NFC", words).split()]
     parts = [part for part in parts if part]
     if not parts:
-        raise ConstraintError(f"{argument}={words!r} has no word in it; expected words of the question such as 'this building'.")
-    pattern = r"(?<!\w)" + r"[\W_]+".join(re.escape(part).replace("’", "'").replace("'", "['’]") for part in parts) + r"(?!\w)"
+        raise ConstraintError(
+            f"{argument}={words!r} has no word in it; expected words of the question such as 'this building'."
+        )
+    pattern = (
+        r"(?<!\w)"
+        + r"[\W_]+".join(re.escape(part).replace("’", "'").replace("'", "['’]") for part in parts)
+        + r"(?!\w)"
+    )
     matches = [match.span() for match in re.finditer(pattern, text, re.IGNORECASE)]
     if not matches:
         raise ConstraintError(

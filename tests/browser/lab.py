@@ -124,7 +124,9 @@ class Lab:
         self.page.goto(f"{self.server.url}/lab/workspaces/{workspace}/tree/{name}", wait_until="domcontentloaded")
         self.page.wait_for_function("() => window.jupyterapp !== undefined", timeout=60_000)
         self.page.wait_for_function(
-            "(name) => window.jupyterapp.shell.currentWidget?.context?.path === name", arg=name, timeout=60_000
+            "(name) => window.jupyterapp.shell.currentWidget?.context?.path === name",
+            arg=name,
+            timeout=60_000,
         )
         # The file browser takes the room that the picture needs.
         self.page.evaluate(
@@ -182,7 +184,9 @@ class Lab:
         theme = "JupyterLab Dark" if dark else "JupyterLab Light"
         self.page.evaluate("(t) => window.jupyterapp.commands.execute('apputils:change-theme', {theme: t})", theme)
         self.page.wait_for_function(
-            "(light) => document.body.dataset.jpThemeLight === light", arg="false" if dark else "true", timeout=30_000
+            "(light) => document.body.dataset.jpThemeLight === light",
+            arg="false" if dark else "true",
+            timeout=30_000,
         )
 
     def screenshot(self, name: str, of: Locator | None = None) -> Path:

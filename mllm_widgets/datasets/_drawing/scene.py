@@ -57,7 +57,11 @@ class Board:
         for _ in range(int(self.rng.integers(0, 4))):
             x, y = self.rng.uniform(0, 1), self.rng.uniform(0.04, 0.4)
             for _ in range(4):
-                dx, dy, r = self.rng.uniform(-0.08, 0.08), self.rng.uniform(-0.015, 0.015), self.rng.uniform(0.02, 0.05)
+                dx, dy, r = (
+                    self.rng.uniform(-0.08, 0.08),
+                    self.rng.uniform(-0.015, 0.015),
+                    self.rng.uniform(0.02, 0.05),
+                )
                 self.pen.ellipse(self._square(x + dx, y + dy, r, 0.55), fill=(244, 246, 248))
         palette = WATERS if water else GROUNDS
         color = palette[int(self.rng.integers(len(palette)))]
@@ -75,7 +79,8 @@ class Board:
                 x = self.rng.choice([self.rng.uniform(0, 0.14), self.rng.uniform(0.86, 1)])
                 r, y = self.rng.uniform(0.02, 0.045), self.horizon / self.side
                 self.pen.rectangle(
-                    (x * self.side - 3, (y - r) * self.side, x * self.side + 3, y * self.side), fill=(92, 68, 48)
+                    (x * self.side - 3, (y - r) * self.side, x * self.side + 3, y * self.side),
+                    fill=(92, 68, 48),
                 )
                 self.pen.ellipse(self._square(x, y - 1.6 * r, r, 1.2), fill=(52, 108, 62))
 
@@ -115,7 +120,14 @@ class Board:
     def onion(self, x: float, bottom: float, r: float, color: Sequence[int], tip: float = 0.9) -> None:
         """An onion dome standing on `bottom`."""
         self.oval(x, bottom - 0.85 * r, r, r * 0.95, color)
-        self.poly([(x - 0.72 * r, bottom - 1.4 * r), (x, bottom - (1.9 + tip) * r), (x + 0.72 * r, bottom - 1.4 * r)], color)
+        self.poly(
+            [
+                (x - 0.72 * r, bottom - 1.4 * r),
+                (x, bottom - (1.9 + tip) * r),
+                (x + 0.72 * r, bottom - 1.4 * r),
+            ],
+            color,
+        )
 
     def finished(self) -> Image.Image:
         return self.image.resize((self.side // 2, self.side // 2), Image.Resampling.LANCZOS)

@@ -75,11 +75,27 @@ def leaning_tower(b: Board) -> None:
     for floor in range(7):
         y0, y1 = 1 - 0.125 * (floor + 1), 1 - 0.125 * floor
         half = 0.165 if floor else 0.175
-        b.poly([(x(0.5 - half, y0), y0), (x(0.5 + half, y0), y0), (x(0.5 + half, y1), y1), (x(0.5 - half, y1), y1)], marble)
+        b.poly(
+            [
+                (x(0.5 - half, y0), y0),
+                (x(0.5 + half, y0), y0),
+                (x(0.5 + half, y1), y1),
+                (x(0.5 - half, y1), y1),
+            ],
+            marble,
+        )
         for i in range(6):
             mid = 0.5 - half + (i + 0.5) * half / 3
             b.arch(x(mid, y1), y1 - 0.012, 0.032, 0.085, shade)
-        b.poly([(x(0.5 - half - 0.012, y0), y0), (x(0.5 + half + 0.012, y0), y0), (x(0.5 + half, y0), y0 + 0.016), (x(0.5 - half, y0), y0 + 0.016)], shade)
+        b.poly(
+            [
+                (x(0.5 - half - 0.012, y0), y0),
+                (x(0.5 + half + 0.012, y0), y0),
+                (x(0.5 + half, y0), y0 + 0.016),
+                (x(0.5 - half, y0), y0 + 0.016),
+            ],
+            shade,
+        )
     b.poly([(x(0.39, 0.0), 0.015), (x(0.61, 0.0), 0.015), (x(0.61, 0.12), 0.125), (x(0.39, 0.12), 0.125)], marble)
     for mid in (0.43, 0.5, 0.57):
         b.arch(x(mid, 0.1), 0.115, 0.035, 0.07, shade)
@@ -87,9 +103,23 @@ def leaning_tower(b: Board) -> None:
 
 def burj_khalifa(b: Board) -> None:
     steel = (156, 178, 200)
-    steps = [(0.02, 0.16), (0.035, 0.3), (0.055, 0.42), (0.075, 0.54), (0.1, 0.66), (0.125, 0.78), (0.15, 0.9)]
+    steps = [
+        (0.02, 0.16),
+        (0.035, 0.3),
+        (0.055, 0.42),
+        (0.075, 0.54),
+        (0.1, 0.66),
+        (0.125, 0.78),
+        (0.15, 0.9),
+    ]
     for i, (half, top) in enumerate(reversed(steps)):
-        b.rect(0.5 - half, top, 0.5 + half * (0.9 if i % 2 else 1.0), 1.0, (steel[0] - 10 * (i % 2), steel[1] - 8 * (i % 2), steel[2]))
+        b.rect(
+            0.5 - half,
+            top,
+            0.5 + half * (0.9 if i % 2 else 1.0),
+            1.0,
+            (steel[0] - 10 * (i % 2), steel[1] - 8 * (i % 2), steel[2]),
+        )
     for y in range(20):
         b.line([(0.44, 0.3 + 0.035 * y), (0.56, 0.3 + 0.035 * y)], 0.003, (210, 222, 234)) if y > 5 else None
     b.poly([(0.485, 0.18), (0.515, 0.18), (0.5, -0.12)], steel)
