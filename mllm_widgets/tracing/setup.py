@@ -177,7 +177,8 @@ def _suffix_logits(vlm: VLM, embeds: torch.Tensor, prefix: Any, start: int, leng
         "cache": copy.deepcopy(prefix),
     }
     with nn.trace(**inputs, use_cache=True, logits_to_keep=1):
-        return nn.lm_head.output[0, -1].save()
+        logits = nn.lm_head.output[0, -1].save()
+    return logits  # noqa: RET504 - nnsight compiles the block, which therefore cannot return
 
 
 def _token_of(vlm: VLM, encoded: Encoding, answer: str) -> int:
