@@ -1,0 +1,146 @@
+"""Work in the background of which only the newest request matters: a slider moves faster than a model runs.
+
+`Latest` runs one request at a time on a thread of its own and keeps at most one waiting.  A newer request cancels the running one, which
+notices at its next `CancelToken.check()`.  The thread lives only while there is work, so an idle widget costs nothing and a closed one
+leaves nothing behind.  Nothing here knows of models or widgets.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+Request = TypeVar("Request")
+
+
+class Cancelled(Exception):  # noqa: N818 - not an error: the work is simply no longer wanted
+    """Raised inside work that is no longer wanted."""
+
+
+class CancelToken:
+    """Tells running work whether its result is still wanted."""
+
+    def __init__(self) -> None:
+        self._cancelled = threading.Event()
+
+    @property
+    def cancelled(self) -> bool:
+        """True once the work is no longer wanted."""
+        return self._cancelled.is_set()
+
+    def cancel(self) -> None:
+        """Ask the work to stop at its next check."""
+        self._cancelled.set()
+
+    def check(self) -> None:
+        """Raise `Cancelled` if the work is no longer wanted."""
+        if self._cancelled.is_set():
+            raise Cancelled
+
+
+class Latest(Generic[Request]):
+    """Runs `work(request, token)` for the newest request only.
+
+    Parameters
+    ----------
+    work: does one request; calls `token.check()` whenever it can afford to stop.
+    failed: called on the worker's thread with (request, exception) when work raises.
+    stopped: called on the worker's thread with the request when work was cancelled and nothing newer waits.
+    settle: seconds without a newer request that must pass after a cancellation before work begins again.  The first request starts at
+        once; a burst of moves then costs that start and one full computation, not one start for each move.
+    """
+
+    def __init__(
+        self,
+        work: Callable[[Request, CancelToken], None],
+        *,
+        failed: Callable[[Request, Exception], None] | None = None,
+        stopped: Callable[[Request], None] | None = None,
+        settle: float = 0.08,
+    ) -> None:
+        self._work, self._failed, self._stopped, self._settle = work, failed, stopped, settle
+        self._changed = threading.Condition()
+        self._waiting: list[Request] = []  # at most one
+        self._token: CancelToken | None = None
+        self._thread: threading.Thread | None = None
+        self._closed = False
+        self.started = 0  # computations begun, for tests and curiosity
+
+    def submit(self, request: Request) -> None:
+        """Ask for `request` in the place of everything asked before; ignored once closed."""
+        with self._changed:
+            if self._closed:
+                return
+            self._waiting[:] = [request]
+            self._stop_running()
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="mllm_widgets worker", daemon=True)
+                self._thread.start()
+
+    def cancel(self) -> None:
+        """Drop what waits and stop what runs."""
+        with self._changed:
+            self._waiting.clear()
+            self._stop_running()
+
+    def close(self) -> None:
+        """Cancel everything for good; the thread ends by itself."""
+        with self._changed:
+            self._closed = True
+        self.cancel()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Block until nothing runs or waits; False if that took longer than `timeout` seconds."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._thread is None, timeout)
+
+    @property
+    def busy(self) -> bool:
+        """True while a request runs or waits."""
+        return self._thread is not None
+
+    def _stop_running(self) -> None:
+        if self._token is not None:
+            self._token.cancel()
+        self._changed.notify_all()
+
+    def _run(self) -> None:
+        try:
+            self._work_off()
+        finally:  # a callback that raised must not leave a dead thread that looks alive
+            with self._changed:
+                if self._thread is threading.current_thread():
+                    self._thread = None
+                    self._changed.notify_all()
+
+    def _work_off(self) -> None:
+        interrupted = False
+        while True:
+            with self._changed:
+                while interrupted and self._waiting and self._changed.wait(self._settle):
+                    pass  # another request came in: wait until the burst is over
+                if not self._waiting:
+                    self._thread = None
+                    self._changed.notify_all()
+                    return
+                request = self._waiting.pop()
+                self._token = token = CancelToken()
+                self.started += 1
+            interrupted = not self._finish(request, token)
+            with self._changed:
+                self._token = None
+                alone = not self._waiting
+            if interrupted and alone and self._stopped is not None:
+                self._stopped(request)
+
+    def _finish(self, request: Request, token: CancelToken) -> bool:
+        """Do one request; False if it was cancelled."""
+        try:
+            self._work(request, token)
+        except Cancelled:
+            return False
+        except Exception as error:  # noqa: BLE001 - whatever went wrong belongs on the screen, not in a dead thread
+            if self._failed is not None and not token.cancelled:
+                self._failed(request, error)
+        return True

@@ -1,0 +1,42 @@
+"""Words for a reader: token texts with their white space visible, and the names of sub-blocks and windows."""
+
+from __future__ import annotations
+
+import re
+
+MODULE_NAMES = {"mlp": "MLP", "self_attn": "Self-attention"}
+MODULE_COLUMNS = "layer (0-based)"
+EFFECT = "indirect effect"
+
+BEFORE_CONSTRAINT = "before the constraint: no effect is possible"
+
+_MARKS = {" ": "·", "\u00a0": "·", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
+_HIDDEN = re.compile("^[ \u00a0]+|[ \u00a0]+$|[\n\t\r]")
+
+
+def visible(text: str) -> str:
+    """A token's text with marks for its white space, which would otherwise look like nothing.
+
+    Only the spaces at the ends are marked: those inside a folded label ("[image: 64 tokens]") read better as they are.
+
+    Examples
+    --------
+    >>> visible(" building"), visible(" "), visible("")
+    ('·building', '·', '(empty)')
+    """
+    return _HIDDEN.sub(lambda found: "".join(_MARKS[c] for c in found[0]), text) or "(empty)"
+
+
+def window_name(window: int) -> str:
+    """How a window is written: which layers are restored around the centre `l`.
+
+    Examples
+    --------
+    >>> window_name(1), window_name(3), window_name(4)
+    ('1 layer: l', '3 layers: l-1 … l+1', '4 layers: l-2 … l+1')
+    """
+    if window == 1:
+        return "1 layer: l"
+    before = window // 2
+    after = window - before - 1
+    return f"{window} layers: l-{before} … l" + (f"+{after}" if after else "")

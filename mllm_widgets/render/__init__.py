@@ -1,0 +1,5 @@
+"""Pictures of results, drawn without a browser: for saved notebooks, model cards and papers."""
+
+from .heatmap import heatmap_picture, trace_picture
+
+__all__ = ["heatmap_picture", "trace_picture"]

@@ -1,0 +1,172 @@
+"""A layer-by-token map as a picture: the same cells, labels, colours and marks as the live widget, on a white ground."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from mllm_widgets import colormaps, labels
+
+if TYPE_CHECKING:
+    from mllm_widgets.results import Trace
+
+SCALE = 2  # pixels for each unit below, so that the picture is sharp on dense screens
+PADDING, GAP = 14, 8
+TEXT, SMALL, TITLE = 12, 11, 14
+INK, FAINT, GRID, ACCENT = "#1f2328", "#656d76", "#ffffff", "#0a58ca"
+UNTRACED = ("#ececea", "#dcdcd9")  # ground and stripes
+
+
+def trace_picture(trace: Trace, module: str | None = None) -> Image.Image:
+    """A trace's indirect effects as an RGB picture.
+
+    Parameters
+    ----------
+    module: which sub-block; the first of the trace by default.
+
+    Raises
+    ------
+    ValueError: for a module that the trace does not have.
+    """
+    module = trace.modules[0] if module is None else module
+    if module not in trace.modules:
+        raise ValueError(f"module={module!r} is not in this trace; it has {trace.modules}.")
+    effect = trace.indirect_effect
+    limit = colormaps.effect_limit(effect.values, trace.total_effect)
+    column = {int(position): i for i, position in enumerate(effect.token.values)}
+    table = np.full((len(trace.rows), trace.layers), np.nan)
+    for i, row in enumerate(trace.rows):
+        if row.traced:
+            table[i] = effect.sel(module=module).values[:, column[row.position]]
+    return heatmap_picture(
+        table,
+        [labels.visible(row.text) for row in trace.rows],
+        module=module,
+        limit=limit,
+        title=trace.question,
+        subtitle=f"{labels.MODULE_NAMES[module]}, {labels.window_name(trace.window)}.  "
+        f"P({trace.answer_token.strip()}): clean {trace.clean:.3f}, with “{trace.corruption}” {trace.corrupted:.3f}",
+        marked=[i for i, row in enumerate(trace.rows) if row.constraint],
+        note=labels.BEFORE_CONSTRAINT,
+    )
+
+
+def heatmap_picture(
+    effect: np.ndarray,
+    row_labels: Sequence[str],
+    *,
+    module: str,
+    limit: float,
+    title: str = "",
+    subtitle: str = "",
+    marked: Collection[int] = (),
+    note: str = "",
+) -> Image.Image:
+    """Effects as an RGB picture on a white ground, at two pixels a unit.
+
+    Parameters
+    ----------
+    effect: (rows, layers); NaN where nothing was traced (drawn striped).
+    row_labels: one text a row.
+    module: "mlp" or "self_attn", which chooses the colours.
+    limit: the ends of the colour scale are +-`limit`.
+    title, subtitle: lines above the map; they are cut where they do not fit.
+    marked: rows that hold the constraint.
+    note: why the striped rows are striped, written over them.
+    """
+    rows, layers = effect.shape
+    height = 20 if rows <= 40 else 14
+    width = int(np.clip(560 // layers, 10, 46))
+    label = round(min(220, max([60, *(_width(text, TEXT) for text in row_labels)]))) + 2 * GAP
+    head = (TITLE + GAP if title else 0) + (SMALL + GAP if subtitle else 0)
+    left, top = PADDING + label, PADDING + head
+    total = (left + max(layers * width, 260) + PADDING, top + rows * height + 74)
+    image = Image.new("RGB", (total[0] * SCALE, total[1] * SCALE), "white")
+    pen = _Pen(ImageDraw.Draw(image))
+    pen.text(PADDING, PADDING + 4, title, TITLE, INK, room=total[0] - 2 * PADDING)
+    pen.text(PADDING, top - GAP - 5, subtitle, SMALL, FAINT, room=total[0] - 2 * PADDING)
+    table = colormaps.effect_colors(module, "light")
+    for i, values in enumerate(effect):
+        y = top + i * height
+        if i in marked:
+            pen.box(left - 4, y, 3, height, ACCENT)
+        pen.text(left - GAP, y + height / 2, row_labels[i], TEXT, ACCENT if i in marked else INK, "rm", room=label - GAP)
+        for layer, value in enumerate(values):
+            x = left + layer * width
+            if np.isnan(value):
+                pen.striped(x, y, width - 1, height - 1)
+            else:
+                color = tuple(int(c) for c in table[colormaps.color_index(value, limit)])
+                pen.box(x, y, width - 1, height - 1, color)
+    untraced = np.flatnonzero(np.isnan(effect).all(axis=1))
+    if note and len(untraced) > 1:
+        middle = left + layers * width / 2, top + (untraced[0] + untraced[-1] + 1) / 2 * height
+        pen.note(*middle, note, SMALL, room=layers * width - GAP)
+    bottom = top + rows * height
+    every = max(1, -(-18 // width))
+    for layer in range(0, layers, every):
+        pen.text(left + (layer + 0.5) * width, bottom + 9, str(layer), SMALL, FAINT, "mm")
+    pen.text(left + layers * width / 2, bottom + 24, labels.MODULE_COLUMNS, SMALL, FAINT, "mm")
+    _legend(pen, left, bottom + 40, min(max(layers * width, 200), 260), table, limit)
+    return image
+
+
+def _legend(pen: _Pen, x: int, y: int, width: int, table: np.ndarray, limit: float) -> None:
+    for i in range(width * SCALE):
+        color = tuple(int(c) for c in table[round(i * 255 / (width * SCALE - 1))])
+        pen.box(x + i / SCALE, y, 1 / SCALE, 10, color)
+    for share, anchor in ((0.0, "lm"), (0.5, "mm"), (1.0, "rm")):
+        value = limit * (2 * share - 1)
+        pen.text(x + share * width, y + 18, f"{value:+.2g}" if value else "0", SMALL, FAINT, anchor)
+    pen.text(x - GAP, y + 5, labels.EFFECT, SMALL, FAINT, "rm")
+
+
+class _Pen:
+    """Draws in units of `SCALE` pixels."""
+
+    def __init__(self, draw: ImageDraw.ImageDraw) -> None:
+        self.draw = draw
+
+    def box(self, x: float, y: float, width: float, height: float, color: str | tuple[int, ...]) -> None:
+        at = [round(v * SCALE) for v in (x, y, x + width, y + height)]
+        self.draw.rectangle((at[0], at[1], max(at[0], at[2] - 1), max(at[1], at[3] - 1)), fill=color)
+
+    def striped(self, x: float, y: float, width: float, height: float) -> None:
+        self.box(x, y, width, height, UNTRACED[0])
+        box = [round(v * SCALE) for v in (x, y, x + width, y + height)]
+        for start in range(box[0] - (box[3] - box[1]), box[2], 5 * SCALE):
+            # a line from the bottom left to the top right, clipped to the cell
+            low = max(start, box[0])
+            high = min(start + box[3] - box[1], box[2] - 1)
+            if low < high:
+                self.draw.line((low, box[3] - 1 - (low - start), high, box[3] - 1 - (high - start)), fill=UNTRACED[1])
+
+    def text(self, x: float, y: float, text: str, size: int, color: str, anchor: str = "lm", room: float = 1e9) -> None:
+        text = _cut(text, size, room)
+        self.draw.text((x * SCALE, y * SCALE), text, fill=color, font=_font(size), anchor=anchor)
+
+    def note(self, x: float, y: float, text: str, size: int, room: float) -> None:
+        text = _cut(text, size, room)
+        half = _width(text, size) / 2 + GAP
+        self.box(x - half, y - size, 2 * half, 2 * size, "white")
+        self.text(x, y, text, size, FAINT, "mm")
+
+
+@functools.cache
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    # Pillow's own font, so that the picture is the same on every machine
+    return ImageFont.load_default(size * SCALE)
+
+
+def _width(text: str, size: int) -> float:
+    return _font(size).getlength(text) / SCALE
+
+
+def _cut(text: str, size: int, room: float) -> str:
+    while len(text) > 1 and _width(text, size) > room:
+        text = text[:-2].rstrip() + "…"
+    return text
