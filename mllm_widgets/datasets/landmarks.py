@@ -11,6 +11,8 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image
 
+from mllm_widgets.errors import MllmWidgetsError
+
 from ._drawing import monuments, temples, towers
 from ._drawing.scene import Board
 from .world import WORLD
@@ -36,6 +38,16 @@ def _painter(name: str) -> Callable[[Board], None]:
 _PAINTERS = {name: _painter(name) for name in LANDMARKS}
 
 
+def check_name(name: str, argument: str) -> None:
+    """Raise MllmWidgetsError, with the nearest names, for what is no landmark of the demo world."""
+    if name not in _PAINTERS:
+        near = difflib.get_close_matches(str(name), LANDMARKS, n=3, cutoff=0.4)
+        hint = f" Did you mean {' or '.join(near)}?" if near else ""
+        raise MllmWidgetsError(
+            f"{argument}={name!r} is not a landmark of the demo world.{hint} There are: {', '.join(LANDMARKS)}."
+        )
+
+
 def draw_landmark(name: str, rng: np.random.Generator | int, size: int = 256) -> Image.Image:
     """Draw one rendering of a landmark.
 
@@ -51,17 +63,16 @@ def draw_landmark(name: str, rng: np.random.Generator | int, size: int = 256) ->
 
     Raises
     ------
-    ValueError: for a name that cannot be drawn; the message names the nearest one.
+    MllmWidgetsError: for a name that cannot be drawn (the message names the nearest one), or a size below 1.
 
     Examples
     --------
     >>> draw_landmark("Eiffel Tower", 0, size=64).size
     (64, 64)
     """
-    if name not in _PAINTERS:
-        near = difflib.get_close_matches(str(name), LANDMARKS, n=3, cutoff=0.4)
-        hint = f" Did you mean {' or '.join(near)}?" if near else ""
-        raise ValueError(f"name={name!r} is not a landmark of the demo world.{hint} There are: {', '.join(LANDMARKS)}.")
+    check_name(name, "name")
+    if size < 1:
+        raise MllmWidgetsError(f"size={size} draws nothing; it is the side of the picture in pixels, 1 or more.")
     board = Board(np.random.default_rng(rng), size)
     board.backdrop(water=name in _BY_THE_WATER)
     board.trees()

@@ -5,13 +5,15 @@ Every question is a fresh rendering of a landmark with a wording; by default a w
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from mllm_widgets.errors import MllmWidgetsError
 from mllm_widgets.vlm.question import Question
 
 from . import templates, world
-from .landmarks import draw_landmark
+from .landmarks import check_name, draw_landmark
 
 __all__ = ["demo", "demo_question"]
 
@@ -29,7 +31,7 @@ def demo_question(
 
     Parameters
     ----------
-    landmark: a name in `mllm_widgets.datasets.world.WORLD`, drawn afresh from `seed`.
+    landmark: a name in `mllm_widgets.datasets.LANDMARKS`, drawn afresh from `seed`.
     relation: "city", "country", "continent", "century", "spanish" or "german" (the country's name in that language).
     constraint: the words that point at the picture.
     template: wording with `{c}` where the constraint goes; by default the first held-out wording of the relation.
@@ -37,17 +39,22 @@ def demo_question(
 
     Raises
     ------
-    MllmWidgetsError: for an unknown landmark or relation.
+    MllmWidgetsError: for an unknown landmark or relation, an empty constraint, or a template without `{c}`.
 
     Examples
     --------
     >>> demo_question("Space Needle").answer
     'Seattle'
     """
-    if landmark not in world.BY_NAME:
-        raise MllmWidgetsError(f"landmark={landmark!r} is not in the demo world; it has {', '.join(world.BY_NAME)}.")
+    check_name(landmark, "landmark")
     if relation not in world.RELATIONS:
         raise MllmWidgetsError(f"relation={relation!r} is none of the demo world's: {', '.join(world.RELATIONS)}.")
+    if template is not None and "{c}" not in template:
+        raise MllmWidgetsError(
+            f"template={template!r} has no place for the constraint; expected {{c}} in it, as in 'Which city is {{c}} in?'."
+        )
+    if not constraint.strip():
+        raise MllmWidgetsError(f"constraint={constraint!r} is empty; expected words such as 'this building'.")
     wording = template or templates.HELD_OUT_TEMPLATES[relation][0]
     languages = (templates.LANGUAGES[relation],) if relation in templates.LANGUAGES else ()
     return Question(
@@ -72,23 +79,31 @@ def demo(n: int = 24, *, seed: int = 0, held_out_facts: bool = False, trained_wo
     -------
     list of Question, with pictures of 256 x 256 pixels that no model was trained on. Facts a landmark lacks are not asked.
     """
+    specs = demo_specs(n, seed=seed, held_out_facts=held_out_facts, trained_wordings=trained_wordings)
+    return [demo_question(**spec) for spec in specs]
+
+
+def demo_specs(
+    n: int, *, seed: int = 0, held_out_facts: bool = False, trained_wordings: bool = False
+) -> list[dict[str, Any]]:
+    """The arguments of `demo_question` behind each question of `demo`, for those who need to know or change one of them."""
     rng = np.random.default_rng([78, seed])
     pool = world.HELD_OUT if held_out_facts else world.KNOWN
     wordings = templates.TEMPLATES if trained_wordings else templates.HELD_OUT_TEMPLATES
-    questions = []
+    specs = []
     for i in range(n):
         landmark = pool[i % len(pool)]
         answered = [r for r in world.RELATIONS if landmark.answer(r) != world.UNKNOWN]
         relation = answered[int(rng.integers(len(answered)))]
         template = wordings[relation][int(rng.integers(len(wordings[relation])))]
         constraint = templates.CONSTRAINTS[int(rng.integers(len(templates.CONSTRAINTS)))]
-        questions.append(
-            demo_question(
-                landmark.name,
-                relation,
-                constraint=constraint,
-                template=template,
-                seed=int(rng.integers(1 << 30)),
-            )
+        specs.append(
+            {
+                "landmark": landmark.name,
+                "relation": relation,
+                "constraint": constraint,
+                "template": template,
+                "seed": int(rng.integers(1 << 30)),
+            }
         )
-    return questions
+    return specs
