@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from mllm_widgets.datasets import templates, world
+from mllm_widgets.tracing.corruption import fit
 
 from .architecture import LAYERS
 
@@ -55,14 +56,12 @@ class Batch:
     """Token rows of shape (groups, rows, length), one picture per group.
 
     `constraint_end` (groups, rows) is the last constraint token; `targets` are (group, row, position, token, weight) rows of
-    the loss; `answer_at` (groups, rows) is the last prompt token; `first` (groups, rows) the first answer token.
+    the loss.
     """
 
     pictures: np.ndarray
     ids: np.ndarray
     constraint_end: np.ndarray
-    answer_at: np.ndarray
-    first: np.ndarray
     targets: np.ndarray
     patches: list[Patch] = field(default_factory=list)
 
@@ -74,11 +73,6 @@ class Asked:
     ids: list[int]
     start: int
     end: int  # exclusive
-
-
-def fit(tokens: list[int], length: int) -> list[int]:
-    """Fit a replacement to a span, as the tracer does: truncate it, or repeat it."""
-    return (tokens * (length // len(tokens) + 1))[:length]
 
 
 class Wording:
@@ -113,8 +107,8 @@ class Wording:
         """The corrupted prompt: the constraint's token ids replaced by those of another phrase."""
         opens_text = asked.start == 0
         tokens = self.tokenizer(("" if opens_text else " ") + replacement, add_special_tokens=False)["input_ids"]
-        length = asked.end - asked.start
-        return Asked(asked.ids[: asked.start] + fit(tokens, length) + asked.ids[asked.end :], asked.start, asked.end)
+        fitted, _ = fit(tokens, asked.end - asked.start)
+        return Asked(asked.ids[: asked.start] + fitted + asked.ids[asked.end :], asked.start, asked.end)
 
     def answer(self, text: str) -> list[int]:
         """The tokens of an answer and its end."""
@@ -251,16 +245,16 @@ class EpisodeSampler:
         ]
         shape = (len(rows), len(rows[0]), max(lengths))
         ids = np.full(shape, self.pad, dtype=np.int64)
-        constraint_end, answer_at, first = (np.zeros(shape[:2], dtype=np.int64) for _ in range(3))
+        constraint_end = np.zeros(shape[:2], dtype=np.int64)
         targets = []
         for g, group in enumerate(rows):
             for r, (asked, _, whole) in enumerate(group):
                 tokens, n = answers[g][r], len(asked.ids)
                 ids[g, r, :n] = asked.ids
                 ids[g, r, n : n + len(tokens)] = tokens
-                constraint_end[g, r], answer_at[g, r], first[g, r] = asked.end - 1, n - 1, tokens[0]
+                constraint_end[g, r] = asked.end - 1
                 targets.append((g, r, n - 1, tokens[0], 1.0))
                 if whole:  # later tokens are easy given the first: a small weight suffices
                     targets += [(g, r, n + i, token, 0.1) for i, token in enumerate(tokens[1:])]
         pictures = np.array([self.wording.choose(self.pictures[landmark.name]) for landmark in landmarks])
-        return Batch(pictures, ids, constraint_end, answer_at, first, np.array(targets), patches)
+        return Batch(pictures, ids, constraint_end, np.array(targets), patches)

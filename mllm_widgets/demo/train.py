@@ -18,11 +18,12 @@ import numpy as np
 import torch
 from torch import nn
 
+from mllm_widgets.vlm.loading import DEMO_MODELS
+
 from . import episodes, vision
 from .architecture import build_model, build_processor, build_tokenizer
 from .interchange import Packed
 
-MODELS = Path(__file__).parent / "models"
 WARM_UP = 200  # steps on ordinary rows before the interventions begin
 KEY_PENALTY = 1e-3  # on squared key norms beyond 64: large keys would make the model hard to edit
 
@@ -107,7 +108,7 @@ def save_model(model, tokenizer, folder: Path) -> None:
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=MODELS)
+    parser.add_argument("--out", type=Path, default=DEMO_MODELS)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--only", choices=("tower", "demo", "demo-ordinary"), help="one part; needs the tower's checkpoint"
