@@ -12,7 +12,7 @@ from typing import Any
 
 from mllm_widgets.errors import ModelError
 
-from .model import VLM
+from .model import VLM, decoder_layers
 
 DEMO_MODELS = Path(__file__).resolve().parent.parent / "demo" / "models"
 DEMO_NAMES = ("demo", "demo-ordinary")
@@ -52,9 +52,11 @@ def load(model: Any = "demo", processor: Any = None, *, template: str | None = N
         raise ModelError(
             f"model is a {type(model).__name__}; expected a name, a folder, a Hugging Face model or an nnsight TransformersModel."
         )
+    decoder_layers(model)  # a text-only model is refused as such, before anyone looks for its processor
     if processor is None or not hasattr(processor, "tokenizer"):
+        got = "missing" if processor is None else f"a {type(processor).__name__} without a tokenizer"
         raise ModelError(
-            f"processor is {type(processor).__name__}; a model in memory needs its processor too: "
+            f"processor is {got}; a model in memory needs the processor it was trained with: "
             "mw.load(model, AutoProcessor.from_pretrained(...))."
         )
     vlm = VLM(model, processor, name=getattr(model.config, "_name_or_path", "") or "", template=template)
@@ -84,8 +86,19 @@ def _load_name(name: str, template: str | None, options: dict[str, Any]) -> VLM:
                 f"model={name!r} is a {config.model_type!r} model, which takes no picture; expected a vision-language model such as "
                 "'llava-hf/llava-1.5-7b-hf'."
             )
-        model = AutoModelForImageTextToText.from_pretrained(source, **options)
-        processor = AutoProcessor.from_pretrained(source, **_processor_options(options))
+        try:
+            model = AutoModelForImageTextToText.from_pretrained(source, **options)
+            processor = AutoProcessor.from_pretrained(source, **_processor_options(options))
+        except Exception as error:
+            raise ModelError(
+                f"model={name!r} has a configuration, but its weights or its processor cannot be loaded ({_first_line(error)}). Expected "
+                "a complete checkpoint; a file may be missing, or an option of from_pretrained wrong."
+            ) from error
+        if not hasattr(processor, "tokenizer"):
+            raise ModelError(
+                f"model={name!r} has no processor for pictures and text, only a {type(processor).__name__}; expected a folder with a "
+                "processor_config.json or preprocessor_config.json, and a tokenizer."
+            )
     model.eval()
     card = Path(source) / "README.md"
     return VLM(

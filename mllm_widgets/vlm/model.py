@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,11 +13,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from mllm_widgets.errors import ConstraintError, ModelError
+from mllm_widgets.errors import ConstraintError, ModelError, QuestionError
 from mllm_widgets.results import TokenInfo
 
 from . import prompts, spans
 from .question import Question
+
+# One lock per model, not per VLM: the same model may be loaded twice, with two templates.
+_LOCKS: weakref.WeakKeyDictionary[Any, threading.RLock] = weakref.WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -52,8 +56,8 @@ class VLM:
         self.model, self.processor, self.name = model, processor, name or type(model).__name__
         self.template, self.card = template, card
         self.tokenizer = processor.tokenizer
-        self.lock = threading.RLock()
         self.layers = decoder_layers(model)
+        self.lock = _LOCKS.setdefault(model, threading.RLock())
         self._nnsight: Any = None
 
     @property
@@ -85,11 +89,14 @@ class VLM:
 
         Raises
         ------
-        ConstraintError: if the question has a constraint that does not stand in its text.
+        ConstraintError: if the question's constraint, or one of its text constraints, does not stand in its text.
+        QuestionError: if its words contain the token that stands for the picture.
         """
         text, span = question.text, None
         if question.constraint is not None:
             span = spans.find_words(text, question.constraint, question.occurrence)
+        for words in question.text_constraints:
+            spans.find_words(text, words, argument="text_constraints")
         if constraint is not None:
             if span is None:
                 raise ConstraintError(
@@ -97,8 +104,14 @@ class VLM:
                 )
             text = text[: span[0]] + constraint + text[span[1] :]
             span = (span[0], span[0] + len(constraint))
+        picture = getattr(self.processor, "image_token", None)
+        if picture and picture in text:
+            raise QuestionError(
+                f"text={text!r} contains {picture!r}, which stands for the picture; expected words only. The template "
+                "places the picture."
+            )
         prompt = prompts.render(self.processor, text, self.template)
-        inputs = self.processor(images=question.image, text=prompt, return_tensors="pt")
+        inputs = self.processor(images=question.image, text=prompt, return_tensors="pt", **self._special(prompt))
         inputs = {key: value.to(self.model.device) for key, value in inputs.items()}
         if "pixel_values" in inputs:
             inputs["pixel_values"] = inputs["pixel_values"].to(self.model.dtype)
@@ -119,15 +132,33 @@ class VLM:
         )
         return Encoding(inputs, tokens, visual, positions, prompt)
 
+    def _special(self, prompt: str) -> dict[str, bool]:
+        """Tokenizer options: a prompt whose template wrote the first token already must not get a second one."""
+        bos = getattr(self.tokenizer, "bos_token", None)
+        return {"add_special_tokens": False} if bos and prompt.startswith(bos) else {}
+
     def _positions(self, prompt: str, text: str, span: tuple[int, int], ids: np.ndarray) -> tuple[int, ...]:
         """Sequence positions of a character span of the question.
 
         The processor expands each image token after offsets are known, so positions are counted from the end, and the
         tail of both id lists must agree.
         """
-        begin = prompt.rindex(text)
-        encoded = self.tokenizer(prompt, return_offsets_mapping=True)
+        begin, end = prompts.place(self.processor, prompt, self.template)
+        if prompt[begin:end] != text:  # changed by the template: the same words must still stand there
+            words = text[slice(*span)]
+            before = sum(start < span[0] for start, _ in spans.find_all(text, words))
+            span = spans.find_words(prompt[begin:end], words, before)
+        if not getattr(self.tokenizer, "is_fast", False):
+            raise ModelError(
+                f"the tokenizer of {self.name!r} is a {type(self.tokenizer).__name__}, which does not say where its tokens stand in the text; "
+                "expected a fast tokenizer (tokenizer.json)."
+            )
+        encoded = self.tokenizer(prompt, return_offsets_mapping=True, **self._special(prompt))
         found = spans.tokens_in(encoded["offset_mapping"], begin + span[0], begin + span[1])
+        if not found:
+            raise ConstraintError(
+                f"constraint={text[slice(*span)]!r} has no token of its own: this tokenizer drops its characters. Choose other words."
+            )
         shift = len(ids) - len(encoded["input_ids"])
         tail = len(encoded["input_ids"]) - found[0]
         if list(ids[-tail:]) != list(encoded["input_ids"][-tail:]):
@@ -148,8 +179,21 @@ class VLM:
                 with torch.inference_mode():
                     yield
             finally:
-                for module in training:
-                    module.training = True
+                _train(training)
+
+
+def _train(modules: list[nn.Module]) -> None:
+    """Set training mode, to the end: an interrupt that comes meanwhile is raised after, or half the model would stay changed."""
+    late: KeyboardInterrupt | None = None
+    while True:
+        try:
+            for module in modules:
+                module.training = True
+            break
+        except KeyboardInterrupt as interrupt:
+            late = interrupt
+    if late is not None:
+        raise late
 
 
 def decoder_layers(model: Any) -> nn.ModuleList:
