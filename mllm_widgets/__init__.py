@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .results import Answer, Trace
     from .tracing import causal_trace
     from .vlm import VLM, Question, ask, load
+    from .widgets import TraceHeatmap
 
 __version__ = "0.1.0"
 
@@ -20,6 +21,7 @@ _HOMES = {
     "Answer": "results",
     "Question": "vlm",
     "Trace": "results",
+    "TraceHeatmap": "widgets",
     "VLM": "vlm",
     "ask": "vlm",
     "causal_trace": "tracing",
@@ -32,6 +34,7 @@ __all__ = [
     "Answer",
     "Question",
     "Trace",
+    "TraceHeatmap",
     "ask",
     "causal_trace",
     "datasets",

@@ -79,15 +79,8 @@ def screenshots(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def lab(server, browser, screenshots: Path) -> Iterator:
-    """JupyterLab in a page of its own; an uncaught error in the page fails the test that caused it."""
-    from lab import Lab
+    """JupyterLab in a page of its own."""
+    from lab import open_lab
 
-    context = browser.new_context(viewport={"width": 1100, "height": 900}, device_scale_factor=1)
-    page = context.new_page()
-    errors: list[str] = []
-    page.on("pageerror", lambda error: errors.append(f"{error.message}\n{error.stack}"))
-    lab = Lab(page, server, screenshots)
-    yield lab
-    context.close()
-    ours = [error for error in errors if "mllm" in error or "blob:" in error]
-    assert not ours, "uncaught errors in the page:\n" + "\n".join(ours)
+    with open_lab(browser, server, screenshots) as lab:
+        yield lab

@@ -16,10 +16,12 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Locator, Page
+from playwright.sync_api import Browser, Locator, Page
 
 START_TIMEOUT = 90  # seconds; a first start compiles nothing but imports much
 KERNEL_TIMEOUT = 120  # seconds for a kernel to start and cells to run
@@ -194,3 +196,16 @@ class Lab:
         path = self.screenshots / f"{name}.png"
         (of if of is not None else self.page).screenshot(path=path)
         return path
+
+
+@contextmanager
+def open_lab(browser: Browser, server: JupyterServer, screenshots: Path) -> Iterator[Lab]:
+    """A new browser page for JupyterLab; an uncaught error of ours in the page fails the test that has it."""
+    context = browser.new_context(viewport={"width": 1100, "height": 900}, device_scale_factor=1)
+    page = context.new_page()
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(f"{error.message}\n{error.stack}"))
+    yield Lab(page, server, screenshots)
+    context.close()
+    ours = [error for error in errors if "mllm" in error or "blob:" in error]
+    assert not ours, "uncaught errors in the page:\n" + "\n".join(ours)

@@ -1,0 +1,115 @@
+// What steers the map: which sub-block, how many layers, and what the kernel is doing about it.
+
+import { element, perFrame } from "../lib/dom";
+import { windowName } from "../lib/format";
+import { isStale, type Model } from "./state";
+
+const PATIENCE_MS = 250; // quick answers show no progress
+const SILENCE_MS = 2500; // a kernel that has said nothing by then is busy or gone
+
+let groups = 0; // radio buttons are grouped by name, which must be one of a kind in the page
+
+export function controls(model: Model, signal: AbortSignal): { node: HTMLElement; update: () => void } {
+  const modules = moduleSwitch(model, signal);
+  const slider = windowSlider(model, signal);
+  const status = statusLine(model, signal);
+  return {
+    node: element("div", { class: "mw-controls" }, modules.node, slider.node, status.node),
+    update: () => {
+      modules.update();
+      slider.update();
+      status.update();
+    },
+  };
+}
+
+function moduleSwitch(model: Model, signal: AbortSignal) {
+  const name = `mw-module-${groups++}`;
+  const inputs = model.get("modules").map(({ key, name: text }) => {
+    const input = element("input", { type: "radio", name, value: key });
+    const change = () => {
+      model.set("module", key);
+      model.save_changes();
+    };
+    input.addEventListener("change", change, { signal });
+    return { input, label: element("label", {}, input, element("span", {}, text)) };
+  });
+  const node = element("div", { class: "mw-switch", role: "radiogroup", "aria-label": "sub-block that is restored" });
+  node.append(...inputs.map(({ label }) => label));
+  const update = () => {
+    for (const { input } of inputs) input.checked = input.value === model.get("module");
+  };
+  return { node, update };
+}
+
+function windowSlider(model: Model, signal: AbortSignal) {
+  const input = element("input", { type: "range", min: 1, max: model.get("layers"), step: 1, "aria-label": "window" });
+  const name = element("span", { class: "mw-window-name", "aria-hidden": "true" });
+  const label = element("label", { class: "mw-window" }, element("span", {}, "Window"), input, name);
+  const send = perFrame(() => model.save_changes(), signal);
+  const moved = () => {
+    if (input.valueAsNumber === model.get("window")) return;
+    model.set("window", input.valueAsNumber);
+    send();
+  };
+  input.addEventListener("input", moved, { signal });
+  const update = () => {
+    input.disabled = !model.get("live");
+    input.title = input.disabled ? "This map has lost its model: trace again to change the window." : "";
+    input.value = String(model.get("window"));
+    name.textContent = windowName(model.get("window"));
+    input.setAttribute("aria-valuetext", name.textContent);
+  };
+  return { node: label, update };
+}
+
+function statusLine(model: Model, signal: AbortSignal) {
+  const text = element("span", { role: "status" });
+  const bar = element("progress", { max: 1, "aria-label": "cells computed" });
+  const cancel = element("button", { type: "button" }, "Cancel");
+  const node = element("div", { class: "mw-status" }, bar, text, cancel);
+  const stop = () => {
+    model.set("cancel", model.get("cancel") + 1);
+    model.save_changes();
+  };
+  cancel.addEventListener("click", stop, { signal });
+
+  let staleSince = 0;
+  let timers: ReturnType<typeof setTimeout>[] = [];
+  signal.addEventListener("abort", () => timers.forEach(clearTimeout));
+  const update = () => {
+    const stale = isStale(model);
+    if (stale && !staleSince) {
+      staleSince = performance.now();
+      timers = [setTimeout(update, PATIENCE_MS + 5), setTimeout(update, SILENCE_MS + 5)];
+    } else if (!stale) {
+      staleSince = 0;
+      timers.forEach(clearTimeout);
+    }
+    const waited = stale ? performance.now() - staleSince : 0;
+    const state = model.get("state");
+    const answered = model.get("computing") === model.get("window");
+    const busy = stale && waited >= PATIENCE_MS && state !== "error" && state !== "stopped";
+    const silent = busy && !answered && waited >= SILENCE_MS;
+    node.dataset.state = state === "error" ? "error" : silent ? "silent" : busy ? "running" : "idle";
+    bar.hidden = cancel.hidden = !(busy && answered);
+    if (state === "running" && answered) bar.value = model.get("progress");
+    else bar.removeAttribute("value");
+    text.textContent = busy ? progress(model, silent, answered) : settled(model);
+  };
+  return { node, update };
+}
+
+function progress(model: Model, silent: boolean, answered: boolean): string {
+  if (answered && model.get("state") === "waiting") return model.get("message");
+  if (answered) return `computing window ${model.get("window")}`;
+  if (!silent) return "asking the kernel";
+  return "No answer from the kernel: it is busy with a cell, or not running (then re-run the notebook).";
+}
+
+function settled(model: Model): string {
+  if (isStale(model) && model.get("state") === "idle") return "";
+  if (model.get("message")) return model.get("message");
+  const seconds = model.get("seconds");
+  return seconds ? `computed in ${seconds < 10 ? seconds.toFixed(2) : seconds.toFixed(0)} s` : "";
+}

@@ -1,0 +1,215 @@
+// Draws the map on a canvas.
+
+import { blend, colorIndex, colorTable, css, parseRgb, type Rgb } from "../lib/color";
+import type { Theme } from "../lib/theme";
+import { cellBox, GAP, type Layout, numbered } from "./layout";
+import { type Cell, type Model, type Row, Values } from "./state";
+
+const STALE = 0.28; // opacity of what belongs to another window
+export const LABEL_SIZE = 12;
+
+export interface Ink {
+  font: string;
+  text: string;
+  faint: string;
+  accent: string;
+  ground: Rgb;
+  stripes: string;
+}
+
+/** A canvas cannot inherit CSS, so its colours are read from the element at draw time. */
+export function inkOf(element: Element): Ink {
+  const style = getComputedStyle(element);
+  const read = (name: string) => style.getPropertyValue(name).trim();
+  return {
+    font: style.fontFamily,
+    text: style.color,
+    faint: read("--mw-faint"),
+    accent: read("--mw-accent"),
+    ground: parseRgb(read("--mw-ground")),
+    stripes: read("--mw-stripes"),
+  };
+}
+
+export function widestLabel(rows: Row[], font: string): number {
+  const pen = document.createElement("canvas").getContext("2d");
+  if (!pen) return 100;
+  pen.font = `600 ${LABEL_SIZE}px ${font}`; // as bold as a label gets
+  return Math.max(40, ...rows.map(({ label }) => pen.measureText(label).width));
+}
+
+export interface Marks {
+  cursor: Cell | undefined; // under the pointer, or the keyboard's
+  focused: boolean;
+  pinned: Cell | undefined;
+}
+
+export function drawMap(
+  canvas: HTMLCanvasElement,
+  l: Layout,
+  model: Model,
+  theme: Theme,
+  ink: Ink,
+  marks: Marks,
+): void {
+  const pen = prepare(canvas, l.width, l.height);
+  if (!pen) return;
+  const rows = model.get("rows");
+  drawCells(pen, l, model, theme, ink);
+  drawLabels(pen, l, rows, ink, marks);
+  drawAxis(pen, l, ink, marks);
+  if (marks.pinned) ring(pen, l, marks.pinned, ink.text, 2, css(ink.ground));
+  if (marks.cursor)
+    ring(pen, l, marks.cursor, marks.focused ? ink.accent : ink.text, marks.focused ? 3 : 1.5, css(ink.ground));
+}
+
+function prepare(canvas: HTMLCanvasElement, width: number, height: number): CanvasRenderingContext2D | null {
+  const scale = globalThis.devicePixelRatio || 1;
+  canvas.width = Math.round(width * scale);
+  canvas.height = Math.round(height * scale);
+  canvas.style.width = `${width}px`;
+  canvas.style.height = `${height}px`;
+  const pen = canvas.getContext("2d");
+  pen?.scale(scale, scale);
+  return pen;
+}
+
+function drawCells(pen: CanvasRenderingContext2D, l: Layout, model: Model, theme: Theme, ink: Ink): void {
+  const values = new Values(model);
+  const data = model.get("colors")[model.get("module")]?.[theme];
+  if (!data) return;
+  const color = colorTable(data);
+  const limit = model.get("limit");
+  const gap = l.cellWidth > 12 ? 1 : 0.5;
+  model.get("rows").forEach((row, i) => {
+    const { x, y } = cellBox(l, { row: i, layer: 0 });
+    if (!row.traced) {
+      stripes(pen, x, y, l.cellWidth * l.layers - gap, l.cellHeight, ink.stripes);
+      return;
+    }
+    for (let layer = 0; layer < l.layers; layer++) {
+      const effect = values.effect(row, layer);
+      if (Number.isNaN(effect)) {
+        outline(pen, x + layer * l.cellWidth, y, l.cellWidth - gap, l.cellHeight - gap, ink.stripes);
+        continue;
+      }
+      const own = color(colorIndex(effect, limit));
+      pen.fillStyle = css(values.fresh(row, layer) ? own : blend(own, ink.ground, STALE));
+      pen.fillRect(x + layer * l.cellWidth, y, l.cellWidth - gap, l.cellHeight - gap);
+    }
+  });
+}
+
+function drawLabels(pen: CanvasRenderingContext2D, l: Layout, rows: Row[], ink: Ink, marks: Marks): void {
+  pen.textBaseline = "middle";
+  rows.forEach((row, i) => {
+    const y = l.top + (i + 0.5) * l.cellHeight;
+    const here = marks.cursor?.row === i;
+    pen.font = `${here || row.constraint ? "600 " : ""}${LABEL_SIZE}px ${ink.font}`;
+    pen.fillStyle = row.constraint ? ink.accent : row.traced ? ink.text : ink.faint;
+    if (row.constraint) pen.fillRect(l.left - 6, l.top + i * l.cellHeight, 3, l.cellHeight);
+    pen.textAlign = "right";
+    pen.fillText(cut(pen, row.label, l.left - GAP), l.left - GAP, y);
+  });
+}
+
+function drawAxis(pen: CanvasRenderingContext2D, l: Layout, ink: Ink, marks: Marks): void {
+  const y = l.top + l.rows * l.cellHeight;
+  pen.textAlign = "center";
+  for (const layer of numbered(l)) {
+    const here = marks.cursor?.layer === layer;
+    pen.font = `${here ? "600 " : ""}11px ${ink.font}`;
+    pen.fillStyle = here ? ink.text : ink.faint;
+    pen.fillText(String(layer), l.left + (layer + 0.5) * l.cellWidth, y + 10);
+  }
+  pen.font = `11px ${ink.font}`;
+  pen.fillStyle = ink.faint;
+  pen.fillText("layer", l.left + (l.layers * l.cellWidth) / 2, y + 26);
+}
+
+function ring(pen: CanvasRenderingContext2D, l: Layout, cell: Cell, color: string, width: number, halo: string): void {
+  const { x, y, width: w, height: h } = cellBox(l, cell);
+  // a halo in the ground's colour keeps the ring visible on any cell
+  for (const [style, line] of [
+    [halo, width + 2],
+    [color, width],
+  ] as const) {
+    pen.strokeStyle = style;
+    pen.lineWidth = line;
+    pen.strokeRect(x - 0.5, y - 0.5, w, h);
+  }
+}
+
+function stripes(pen: CanvasRenderingContext2D, x: number, y: number, w: number, h: number, color: string): void {
+  pen.save();
+  pen.beginPath();
+  pen.rect(x, y, w, h);
+  pen.clip();
+  pen.strokeStyle = color;
+  pen.lineWidth = 1;
+  pen.beginPath();
+  // lines x + y = const on a grid of the canvas, so that they run on from row to row
+  for (let c = Math.floor((x + y) / 6) * 6; c < x + w + y + h; c += 6) {
+    pen.moveTo(c - y, y);
+    pen.lineTo(c - y - h, y + h);
+  }
+  pen.stroke();
+  pen.restore();
+}
+
+function outline(pen: CanvasRenderingContext2D, x: number, y: number, w: number, h: number, color: string): void {
+  pen.strokeStyle = color;
+  pen.lineWidth = 1;
+  pen.strokeRect(x + 0.5, y + 0.5, w - 1, h - 1);
+}
+
+function cut(pen: CanvasRenderingContext2D, text: string, room: number): string {
+  if (pen.measureText(text).width <= room) return text;
+  let end = text.length - 1;
+  while (end > 1 && pen.measureText(`${text.slice(0, end)}…`).width > room) end--;
+  return `${text.slice(0, end)}…`;
+}
+
+/** The colour scale, with a tick where `value` lies. */
+export function drawLegend(
+  canvas: HTMLCanvasElement,
+  model: Model,
+  theme: Theme,
+  ink: Ink,
+  value: number | undefined,
+): void {
+  const [width, height] = [240, 40];
+  const pen = prepare(canvas, width, height);
+  const data = model.get("colors")[model.get("module")]?.[theme];
+  if (!pen || !data) return;
+  const color = colorTable(data);
+  const [left, bar] = [8, width - 16];
+  for (let i = 0; i < bar; i++) {
+    pen.fillStyle = css(color(Math.round((i * 255) / (bar - 1))));
+    pen.fillRect(left + i, 10, 1.5, 10);
+  }
+  const limit = model.get("limit");
+  pen.font = `11px ${ink.font}`;
+  pen.textBaseline = "middle";
+  for (const [share, text] of [
+    [0, `−${legendNumber(limit)}`],
+    [0.5, "0"],
+    [1, `+${legendNumber(limit)}`],
+  ] as const) {
+    pen.textAlign = share === 0 ? "left" : share === 1 ? "right" : "center";
+    pen.fillStyle = ink.faint;
+    pen.fillText(text, left + share * bar, 31);
+  }
+  if (value === undefined || Number.isNaN(value)) return;
+  const x = left + (Math.max(-1, Math.min(1, value / limit)) * 0.5 + 0.5) * bar;
+  pen.fillStyle = ink.text;
+  pen.beginPath();
+  pen.moveTo(x, 11);
+  pen.lineTo(x - 5, 3);
+  pen.lineTo(x + 5, 3);
+  pen.fill();
+}
+
+function legendNumber(limit: number): string {
+  return limit >= 0.01 ? String(Number(limit.toFixed(2))) : limit.toExponential(0);
+}

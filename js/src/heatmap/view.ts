@@ -1,0 +1,170 @@
+// The map itself: canvas, pointer, keyboard, tooltip, legend.
+
+import { element, perFrame } from "../lib/dom";
+import { onThemeChange, themeOf } from "../lib/theme";
+import { moved } from "./cursor";
+import { drawLegend, drawMap, inkOf, widestLabel } from "./draw";
+import { cellAt, cellBox, layout } from "./layout";
+import type { Cell, Model } from "./state";
+import { Values } from "./state";
+import { Tooltip } from "./tooltip";
+import { asSentence, describe, summary } from "./words";
+
+const KEYS = "Arrows move, Enter pins, Esc releases, C copies the value, M switches the sub-block.";
+
+let views = 0;
+
+export function mapView(
+  model: Model,
+  root: HTMLElement,
+  signal: AbortSignal,
+): { nodes: HTMLElement[]; update: () => void } {
+  const id = `mw-cell-${views++}`;
+  const canvas = element("canvas", { "aria-hidden": "true" });
+  const cellNode = element("div", { role: "gridcell", id, class: "mw-sr" });
+  const grid = element(
+    "div",
+    { class: "mw-grid", role: "grid", tabindex: 0, "aria-activedescendant": id },
+    element("div", { role: "row", class: "mw-sr" }, cellNode),
+  );
+  const scroller = element("div", { class: "mw-scroller" }, canvas, grid);
+  const tooltip = new Tooltip();
+  const box = element("div", { class: "mw-map" }, scroller, tooltip.node);
+  const legend = element("canvas", { "aria-hidden": "true" });
+  const caption = element("p", { class: "mw-caption" });
+  const keys = element("p", { class: "mw-keys" }, KEYS);
+  const foot = element(
+    "div",
+    { class: "mw-foot" },
+    element("div", {}, element("span", {}, "indirect effect"), legend),
+    caption,
+    keys,
+  );
+
+  let place = layout(600, 1, 1, 100);
+  let pointer: Cell | undefined;
+  let cursor: Cell = startOf(model);
+  let dismissed = false;
+  const focused = () => document.activeElement === grid && grid.matches(":focus-visible");
+  const pinned = (): Cell | undefined => {
+    const [row, layer] = model.get("selected");
+    return row === undefined || layer === undefined ? undefined : { row, layer };
+  };
+  const active = () => pointer ?? (focused() ? cursor : pinned());
+
+  const draw = () => {
+    if (!box.clientWidth) return; // not laid out: the ResizeObserver calls again
+    const theme = themeOf(root);
+    root.dataset.theme = theme;
+    const ink = inkOf(root);
+    const rows = model.get("rows");
+    place = layout(box.clientWidth, rows.length, model.get("layers"), widestLabel(rows, ink.font));
+    const at = active();
+    drawMap(canvas, place, model, theme, ink, { cursor: at, focused: focused() && !pointer, pinned: pinned() });
+    const row = at && rows[at.row];
+    drawLegend(legend, model, theme, ink, at && row ? new Values(model).effect(row, at.layer) : undefined);
+    caption.textContent = reason(model);
+    grid.style.width = canvas.style.width;
+    grid.style.height = canvas.style.height;
+    grid.setAttribute("aria-rowcount", String(rows.length));
+    grid.setAttribute("aria-colcount", String(model.get("layers")));
+    grid.setAttribute("aria-label", summary(model));
+    cellNode.textContent = asSentence(model, cursor);
+    cellNode.setAttribute("aria-rowindex", String(cursor.row + 1));
+    cellNode.setAttribute("aria-colindex", String(cursor.layer + 1));
+    if (at && !dismissed) {
+      const on = cellBox(place, at);
+      tooltip.show(describe(model, at), `layer ${at.layer}`, { ...on, x: on.x - scroller.scrollLeft });
+    } else tooltip.hide();
+  };
+  const redraw = perFrame(draw, signal);
+
+  const pin = (cell: Cell | undefined) => {
+    const now = pinned();
+    const same = cell && now && now.row === cell.row && now.layer === cell.layer;
+    model.set("selected", cell && !same ? [cell.row, cell.layer] : []);
+    model.save_changes();
+  };
+  const under = (event: PointerEvent | MouseEvent) => cellAt(place, event.offsetX, event.offsetY);
+
+  const listen = <K extends keyof HTMLElementEventMap>(type: K, action: (event: HTMLElementEventMap[K]) => void) =>
+    grid.addEventListener(
+      type,
+      (event) => {
+        action(event);
+        redraw();
+      },
+      { signal },
+    );
+  listen("pointermove", (event) => {
+    pointer = under(event);
+    dismissed = false;
+  });
+  listen("pointerleave", () => {
+    pointer = undefined;
+  });
+  listen("click", (event) => {
+    const cell = under(event);
+    if (!cell) return;
+    cursor = cell;
+    pin(cell);
+  });
+  listen("focus", () => {
+    dismissed = false;
+  });
+  listen("blur", () => {});
+  listen("keydown", (event) => {
+    if (event.altKey || event.metaKey) return;
+    const to = moved(cursor, event.key, event.ctrlKey, model.get("rows").length, model.get("layers"));
+    if (to) {
+      cursor = to;
+      pointer = undefined;
+      dismissed = false;
+    } else if (event.key === "Enter" || event.key === " ") pin(cursor);
+    else if (event.key === "Escape") {
+      dismissed = true;
+      if (pinned()) pin(undefined);
+    } else if (event.key === "c" && !event.ctrlKey) copy(model, cursor);
+    else if (event.key === "m" && !event.ctrlKey) nextModule(model);
+    else return; // not ours: JupyterLab may have it
+    event.preventDefault();
+    event.stopPropagation();
+  });
+
+  const resized = new ResizeObserver(redraw);
+  resized.observe(box);
+  // a windowed notebook may drop a canvas that was scrolled out of sight
+  const seen = new IntersectionObserver(redraw);
+  seen.observe(box);
+  signal.addEventListener("abort", () => {
+    resized.disconnect();
+    seen.disconnect();
+  });
+  onThemeChange(redraw, signal);
+  return { nodes: [box, foot], update: redraw };
+}
+
+/** The keyboard begins at the last constraint token, where there is something to see. */
+function startOf(model: Model): Cell {
+  const row = model.get("rows").findLastIndex(({ constraint }) => constraint);
+  return { row: Math.max(0, row), layer: 0 };
+}
+
+function copy(model: Model, cell: Cell): void {
+  const row = model.get("rows")[cell.row];
+  if (row) void navigator.clipboard?.writeText(String(new Values(model).effect(row, cell.layer)));
+}
+
+function nextModule(model: Model): void {
+  const keys = model.get("modules").map(({ key }) => key);
+  const next = keys[(keys.indexOf(model.get("module")) + 1) % keys.length];
+  if (next === undefined) return;
+  model.set("module", next);
+  model.save_changes();
+}
+
+/** Why rows are striped. */
+function reason(model: Model): string {
+  const first = model.get("rows").find(({ traced }) => !traced);
+  return first ? `Striped rows: ${first.reason}.` : "";
+}

@@ -1,0 +1,60 @@
+// What a cell says, in words: for the tooltip, for screen readers and for copying.
+
+import { layerRange, number, percent, signed, windowLayers } from "../lib/format";
+import { type Cell, type Model, Values } from "./state";
+
+export interface Words {
+  title: string;
+  lines: [name: string, value: string][];
+  note: string;
+}
+
+export function describe(model: Model, cell: Cell): Words {
+  const row = model.get("rows")[cell.row];
+  if (!row) return { title: "", lines: [], note: "" };
+  const name = row.visual ? row.label : `${row.label}`;
+  const where = row.visual ? `tokens ${row.position} to ${row.position + row.count - 1}` : `token ${row.position}`;
+  const title = `${name}, ${where}${row.constraint ? ", constraint" : ""}`;
+  if (!row.traced) return { title, lines: [], note: row.reason };
+  const values = new Values(model);
+  const restored = values.at(row, cell.layer);
+  const effect = values.effect(row, cell.layer);
+  const fresh = values.fresh(row, cell.layer);
+  const window = fresh ? model.get("window") : model.get("shown");
+  const total = model.get("clean") - model.get("corrupted");
+  const module = model.get("modules").find(({ key }) => key === model.get("module"))?.name ?? "";
+  return {
+    title,
+    lines: [
+      ["restored", `${module}, ${layerRange(windowLayers(cell.layer, Math.max(1, window), model.get("layers")))}`],
+      [`P(${model.get("answer")})`, number(restored)],
+      ["indirect effect", Number.isNaN(effect) ? "not known yet" : signed(effect)],
+      ["recovery", percent(effect / total)],
+    ],
+    note: fresh ? "" : `still of window ${model.get("shown")}`,
+  };
+}
+
+export function asSentence(model: Model, cell: Cell): string {
+  const { title, lines, note } = describe(model, cell);
+  return [`layer ${cell.layer}, ${title}`, ...lines.map(([name, value]) => `${name} ${value}`), note]
+    .filter(Boolean)
+    .join(", ");
+}
+
+/** The largest effect of the module on show: the map in one sentence. */
+export function summary(model: Model): string {
+  const values = new Values(model);
+  let best: { effect: number; cell: Cell } | undefined;
+  model.get("rows").forEach((row, index) => {
+    if (!row.traced) return;
+    for (let layer = 0; layer < model.get("layers"); layer++) {
+      const effect = values.effect(row, layer);
+      if (!Number.isNaN(effect) && effect > (best?.effect ?? -2)) best = { effect, cell: { row: index, layer } };
+    }
+  });
+  const size = `Map of ${model.get("layers")} layers by ${model.get("rows").length} rows of tokens.`;
+  if (!best) return size;
+  const label = model.get("rows")[best.cell.row]?.label ?? "";
+  return `${size} Largest indirect effect ${signed(best.effect)} at layer ${best.cell.layer}, ${label}.`;
+}

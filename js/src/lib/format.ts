@@ -1,0 +1,42 @@
+// Numbers and windows in words.
+
+/** Three significant figures; tiny probabilities as powers of ten instead of a false zero. */
+export function number(value: number): string {
+  if (Number.isNaN(value)) return "not known yet";
+  if (value === 0) return "0";
+  const size = Math.abs(value);
+  if (size < 1e-3) return value.toExponential(1).replace("-", "−").replace("e-", "e−");
+  const decimals = size >= 0.9995 ? 2 : size >= 0.0995 ? 3 : 4;
+  return minus(value.toFixed(decimals));
+}
+
+/** The same with a sign: an effect. */
+export function signed(value: number): string {
+  return value > 0 ? `+${number(value)}` : number(value);
+}
+
+export function percent(share: number): string {
+  return Number.isFinite(share) ? `${minus((100 * share).toFixed(Math.abs(share) < 0.0995 ? 1 : 0))}%` : "undefined";
+}
+
+/** Layers [first, last] that a window restores around a centre, as tracing/engine.py's window_layers. */
+export function windowLayers(centre: number, window: number, layers: number): [number, number] {
+  const first = centre - Math.floor(window / 2);
+  return [Math.max(0, first), Math.min(layers, first + window) - 1];
+}
+
+/** How many layers, and which ones around the centre l. */
+export function windowName(window: number): string {
+  if (window === 1) return "1 layer: l";
+  const before = Math.floor(window / 2);
+  const after = window - before - 1;
+  return `${window} layers: l−${before} … l${after ? `+${after}` : ""}`;
+}
+
+export function layerRange([first, last]: [number, number]): string {
+  return first === last ? `layer ${first}` : `layers ${first}–${last}`;
+}
+
+function minus(text: string): string {
+  return text.replace("-", "−");
+}

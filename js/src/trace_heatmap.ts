@@ -1,0 +1,67 @@
+// mw.TraceHeatmap: layers by tokens, live from the kernel.  Draws from the model alone, so a saved state draws the same.
+
+import type { RenderProps } from "@anywidget/types";
+import { controls } from "./heatmap/controls";
+import type { HeatmapState, Model } from "./heatmap/state";
+import { mapView } from "./heatmap/view";
+import { element } from "./lib/dom";
+import { number } from "./lib/format";
+import { replacePicture } from "./lib/picture";
+import "./trace_heatmap.css";
+
+const WATCHED = [
+  "values",
+  "fresh",
+  "shown",
+  "computing",
+  "state",
+  "message",
+  "progress",
+  "window",
+  "module",
+  "selected",
+  "limit",
+];
+
+function render({ model, el, signal }: RenderProps<HeatmapState>): void {
+  const root = element("div", { class: "mw-heatmap", "data-lm-suppress-shortcuts": "true" });
+  const steering = controls(model, signal);
+  const map = mapView(model, root, signal);
+  root.append(heading(model), ...warnings(model), steering.node, ...map.nodes);
+  el.append(root);
+  const update = () => {
+    steering.update();
+    map.update();
+  };
+  for (const name of WATCHED) model.on(`change:${name}`, update);
+  replacePicture(model.get("picture_id"), signal);
+  update();
+}
+
+function heading(model: Model): HTMLElement {
+  const [start = 0, end = 0] = model.get("span");
+  // offsets count code points, as Python does
+  const text = [...model.get("question")];
+  const part = (from: number, to?: number) => text.slice(from, to).join("");
+  const question = element("p", { class: "mw-question" }, part(0, start));
+  if (end > start) question.append(element("mark", { title: "the visual constraint" }, part(start, end)));
+  question.append(part(end));
+  const words = end > start ? ` for “${part(start, end)}”` : "";
+  const answer = element(
+    "p",
+    { class: "mw-answer" },
+    element("b", {}, model.get("answer")),
+    `  P ${number(model.get("clean"))}, but ${number(model.get("corrupted"))} with “${model.get("corruption")}”${words}`,
+  );
+  return element("header", {}, question, answer);
+}
+
+function warnings(model: Model): HTMLElement[] {
+  const texts = model.get("warnings");
+  if (!texts.length) return [];
+  return [
+    element("ul", { class: "mw-warnings", "aria-label": "warnings" }, ...texts.map((text) => element("li", {}, text))),
+  ];
+}
+
+export default { render };

@@ -1,0 +1,96 @@
+"""What all widgets share: their bundle, strict keyword arguments, and a picture beside the live view.
+
+Each display is two outputs, a PNG and then the widget.  Where the widget comes alive it hides the PNG; where it cannot (GitHub, a notebook
+that is not trusted, an offline page) the PNG is what a reader sees.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import threading
+from pathlib import Path
+from typing import Any
+
+import anywidget
+import traitlets
+from PIL import Image, PngImagePlugin
+
+from mllm_widgets.errors import WidgetError
+
+STATIC = Path(__file__).resolve().parent.parent / "static"
+_SIGNATURE = 112  # base64 characters: the PNG's header and the widget's id, which make it one of a kind
+
+
+def bundle(name: str) -> Path:
+    """Path of a built front-end file.
+
+    Raises
+    ------
+    WidgetError: if the front end was never built.
+    """
+    path = STATIC / name
+    if not path.exists():
+        raise WidgetError(
+            f"the front end {str(path)!r} is missing: this is a source checkout whose widgets were never built. Run `make js` "
+            "in it, or install a released wheel."
+        )
+    return path
+
+
+class Widget(anywidget.AnyWidget):
+    """Base of all widgets.  `picture_id` is how the live view finds the PNG it replaces."""
+
+    picture_id = traitlets.Unicode("").tag(sync=True)
+
+    def __init__(self, **traits: Any) -> None:
+        unknown = sorted(set(traits) - set(self.trait_names()))
+        if unknown:
+            raise WidgetError(
+                f"{type(self).__name__} does not take {', '.join(unknown)}; its arguments are in help(mw.{type(self).__name__})."
+            )
+        # the worker publishes results while the main thread applies what the front end sent
+        self._traits_lock = threading.RLock()
+        super().__init__(**traits)
+
+    def set_state(self, sync_data: dict[str, Any]) -> None:
+        """Apply what the front end sent."""
+        with self._traits_lock:
+            super().set_state(sync_data)
+
+    def notify_change(self, change: Any) -> None:
+        """Tell observers and the front end; waits while another thread publishes, so that no change is lost between two messages."""
+        with self._traits_lock:
+            super().notify_change(change)
+
+    def publish(self, **traits: Any) -> None:
+        """Set several traits from any thread; the front end gets one message."""
+        with self._traits_lock, self.hold_sync():
+            for name, value in traits.items():
+                setattr(self, name, value)
+
+    def picture(self) -> Image.Image:
+        """What the widget shows, as an RGB picture."""
+        raise TypeError(f"{type(self).__name__} has no picture")
+
+    def to_png(self, path: str | Path | None = None) -> bytes:
+        """The picture as PNG bytes, also written to `path` if one is given."""
+        info = PngImagePlugin.PngInfo()
+        info.add_text("mllm_widgets", str(self.model_id))
+        buffer = io.BytesIO()
+        self.picture().save(buffer, format="PNG", optimize=True, pnginfo=info)
+        if path is not None:
+            Path(path).write_bytes(buffer.getvalue())
+        return buffer.getvalue()
+
+    def _ipython_display_(self) -> None:
+        from IPython.display import display
+
+        png = base64.b64encode(self.to_png()).decode()
+        self.picture_id = png[:_SIGNATURE]
+        display({"image/png": png, "text/plain": repr(self)}, raw=True)
+        display({**(self._view() or {}), "text/plain": "(live view: run the notebook)"}, raw=True)
+
+    def _view(self) -> dict[str, Any] | None:
+        bundle = self._repr_mimebundle_()
+        return bundle[0] if isinstance(bundle, tuple) else bundle

@@ -1,0 +1,281 @@
+"""The causal trace as a live map: layers by tokens, with a window slider that recomputes in the kernel."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import traitlets
+from PIL import Image
+
+from mllm_widgets import colormaps, labels
+from mllm_widgets.errors import WidgetError
+from mllm_widgets.jobs import CancelToken, Latest
+from mllm_widgets.results import CellBatch, Trace
+
+from . import wire
+from .base import Widget, bundle
+from .trace_view import describe
+
+if TYPE_CHECKING:
+    from mllm_widgets.tracing import TraceSetup
+
+PUBLISH_EVERY = 0.05  # seconds between two pictures of a running computation
+
+
+class TraceHeatmap(Widget):
+    """A causal trace as a map of layers by tokens.
+
+    Moving the window slider, or setting `window`, recomputes the map in the kernel on a worker thread: the newest window wins, cells appear as
+    they are computed, and maps already computed come back at once.
+
+    Parameters
+    ----------
+    trace: what `causal_trace` returned; or what `prepare_trace` returned, and then the first map is computed live.
+    window: layers restored together at first; the trace's own by default.
+    module: which sub-block is shown at first, "mlp" or "self_attn".
+    batch_size: restored runs in one forward pass; lower it if memory runs out.
+
+    Raises
+    ------
+    WidgetError: for something that is no trace, an unknown module or argument.
+
+    Examples
+    --------
+    >>> import mllm_widgets as mw
+    >>> vlm = mw.load()
+    >>> heatmap = mw.TraceHeatmap(mw.causal_trace(vlm, mw.datasets.demo_question("Eiffel Tower")))
+    >>> heatmap.window = 3
+    >>> heatmap.wait(timeout=60), heatmap.trace.window
+    (True, 3)
+
+    Notes
+    -----
+    Traits, in step with js/src/heatmap/state.ts (tests/test_trace_heatmap.py compares them).  Written by the front end: `window`, `module`,
+    `selected` ([row, layer] or []), `cancel` (a counter).  Written by the kernel: `values` (module, layer, token) float32, P_restored, NaN
+    where nothing is known yet; `fresh`, the same shape, 1 where a cell belongs to `computing`, the window being computed (0: none); `shown`,
+    the window of a complete map; `state` "idle", "waiting" (the model is in use), "running", "stopped" or "error" with its `message`.
+    """
+
+    _esm = bundle("trace_heatmap.js")
+    _css = bundle("trace_heatmap.css")
+
+    version = traitlets.Int(wire.VERSION).tag(sync=True)
+    question = traitlets.Unicode("").tag(sync=True)
+    span = traitlets.List([]).tag(sync=True)
+    answer = traitlets.Unicode("").tag(sync=True)
+    corruption = traitlets.Unicode("").tag(sync=True)
+    warnings = traitlets.List([]).tag(sync=True)
+    clean = traitlets.Float(0.0).tag(sync=True)
+    corrupted = traitlets.Float(0.0).tag(sync=True)
+    modules = traitlets.List([]).tag(sync=True)
+    layers = traitlets.Int(0).tag(sync=True)
+    rows = traitlets.List([]).tag(sync=True)
+    colors = traitlets.Dict({}).tag(sync=True)
+    limit = traitlets.Float(1.0).tag(sync=True)
+    values = traitlets.Dict({}).tag(sync=True)
+    fresh = traitlets.Dict({}).tag(sync=True)
+    shown = traitlets.Int(0).tag(sync=True)
+    computing = traitlets.Int(0).tag(sync=True)
+    state = traitlets.Unicode("idle").tag(sync=True)
+    message = traitlets.Unicode("").tag(sync=True)
+    progress = traitlets.Float(0.0).tag(sync=True)
+    seconds = traitlets.Float(0.0).tag(sync=True)
+    live = traitlets.Bool(True).tag(sync=True)
+    window = traitlets.Int(1).tag(sync=True, echo_update=False)
+    module = traitlets.Unicode("").tag(sync=True, echo_update=False)
+    selected = traitlets.List([]).tag(sync=True, echo_update=False)
+    cancel = traitlets.Int(0).tag(sync=True, echo_update=False)
+
+    def __init__(
+        self,
+        trace: Trace | TraceSetup,
+        *,
+        window: int | None = None,
+        module: str | None = None,
+        batch_size: int = 96,
+        **unknown: Any,
+    ) -> None:
+        complete = trace if isinstance(trace, Trace) else None
+        setup = trace.setup if isinstance(trace, Trace) else trace
+        if complete is None and not hasattr(setup, "corrupted_embeds"):
+            raise WidgetError(
+                f"trace is a {type(trace).__name__}; expected what mw.causal_trace(vlm, question) returned."
+            )
+        modules = complete.modules if complete else tuple(labels.MODULE_NAMES)
+        module = modules[0] if module is None else module
+        if module not in modules:
+            raise WidgetError(f"module={module!r} is not in this trace; it has {modules}.")
+        self._setup, self._batch_size = setup, batch_size
+        self._trace: Trace | None = complete
+        self._maps: dict[int, Trace] = {complete.window: complete} if complete else {}
+        self._modules = modules
+        self._jobs: Latest[int] = Latest(self._compute, failed=self._failed, stopped=self._stopped)
+        first = complete.window if complete else 1
+        super().__init__(
+            layers=complete.layers if complete else len(setup.vlm.layers),
+            module=module,
+            modules=[{"key": key, "name": labels.MODULE_NAMES[key]} for key in modules],
+            colors={m: {t: colormaps.effect_colors(m, t).tobytes() for t in colormaps.THEMES} for m in modules},
+            live=setup is not None,
+            window=first,
+            **describe(trace, setup),
+            **unknown,
+        )
+        if complete:
+            self._show(complete)
+        else:
+            self.publish(**self._wire(*self._blank()))
+            self._jobs.submit(self.window)
+        if window is not None:
+            self.window = window
+
+    @property
+    def trace(self) -> Trace | None:
+        """The complete map shown last (None before the first one is complete)."""
+        return self._trace
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Block until nothing is being computed; False if that took longer than `timeout` seconds."""
+        return self._jobs.wait(timeout)
+
+    def picture(self) -> Image.Image:
+        """The map shown last, as an RGB picture."""
+        from mllm_widgets.render import trace_picture
+
+        if self._trace is None:
+            raise WidgetError("there is no complete map yet; wait for it with heatmap.wait().")
+        return trace_picture(self._trace, self.module)
+
+    def close(self) -> None:
+        """Stop the worker and remove the widget."""
+        self._jobs.close()
+        super().close()
+
+    def __repr__(self) -> str:
+        return (
+            f"TraceHeatmap({self.layers} layers x {sum(row['count'] for row in self.rows)} tokens, window {self.window}, "
+            f"indirect effect on P({self.answer!r}))"
+        )
+
+    @traitlets.validate("window")
+    def _valid_window(self, proposal: Any) -> int:
+        if not 1 <= proposal["value"] <= self.layers:
+            raise WidgetError(
+                f"window={proposal['value']} is outside 1 to {self.layers}; it counts the layers restored together."
+            )
+        return proposal["value"]
+
+    @traitlets.validate("module")
+    def _valid_module(self, proposal: Any) -> str:
+        if proposal["value"] not in self._modules:
+            raise WidgetError(f"module={proposal['value']!r} is not in this trace; it has {self._modules}.")
+        return proposal["value"]
+
+    @traitlets.observe("window")
+    def _window_changed(self, change: Any) -> None:
+        if not self.values:  # the first value, before there is a picture
+            return
+        known = self._maps.get(change["new"])
+        if known is not None:
+            self._jobs.cancel()
+            self._show(known)
+        elif self._setup is not None:
+            self._jobs.submit(change["new"])
+
+    @traitlets.observe("cancel")
+    def _cancel_changed(self, _change: Any) -> None:
+        self._jobs.cancel()
+
+    # --- on the worker's thread -------------------------------------------------------------------------------------------
+
+    def _compute(self, window: int, token: CancelToken) -> None:
+        from mllm_widgets.tracing import run_trace
+
+        started = time.perf_counter()
+        values, fresh = self._blank()
+        self.publish(computing=window, state="running", message="", progress=0.0, **self._wire(values, fresh))
+        self._wait_for_model(token)
+        sent = time.perf_counter()
+
+        def show(cells: CellBatch) -> None:
+            nonlocal sent
+            values[cells.module, cells.layer, cells.token] = cells.restored
+            fresh[cells.module, cells.layer, cells.token] = 1
+            now = time.perf_counter()
+            if cells.done < cells.total and now - sent >= PUBLISH_EVERY:
+                token.check()
+                sent = now
+                self.publish(state="running", progress=cells.done / cells.total, **self._wire(values, fresh))
+
+        trace = run_trace(
+            self._setup,
+            window=window,
+            modules=self._modules,
+            batch_size=self._batch_size,
+            on_cells=show,
+            cancel=token,
+        )
+        token.check()
+        self._maps[window] = trace
+        self._show(trace, seconds=time.perf_counter() - started)
+
+    def _wait_for_model(self, token: CancelToken) -> None:
+        """Say so while a cell, or another widget, uses the model."""
+        lock = self._setup.vlm.lock
+        while not lock.acquire(timeout=0.2):
+            token.check()
+            self.publish(state="waiting", message="waiting for the model, which is in use")
+        lock.release()
+
+    def _failed(self, window: int, error: Exception) -> None:
+        reason = str(error).strip().splitlines()
+        message = (
+            f"window {window} could not be computed: {type(error).__name__}: {reason[0] if reason else ''}".rstrip(": ")
+        )
+        if "out of memory" in message.lower():
+            message += f" Try mw.TraceHeatmap(trace, batch_size={max(1, self._batch_size // 2)})."
+        self._go_back("error", message)
+
+    def _stopped(self, window: int) -> None:
+        # a map that was already known may have been put up meanwhile
+        if self.computing == window:
+            self._go_back("stopped", f"window {window} was cancelled")
+
+    def _go_back(self, state: str, message: str) -> None:
+        """Put the last complete map up again, and say why."""
+        if self._trace is not None:
+            self._show(self._trace, state=state, message=message)
+        else:
+            self.publish(state=state, message=message, computing=0, progress=0.0)
+
+    # --- on any thread ----------------------------------------------------------------------------------------------------
+
+    def _show(self, trace: Trace, state: str = "idle", message: str = "", seconds: float = 0.0) -> None:
+        self._trace = trace
+        values = trace.restored.values
+        self.publish(
+            **self._wire(values, np.ones_like(values, dtype=np.uint8)),
+            limit=colormaps.effect_limit(values - trace.corrupted, trace.total_effect),
+            window=trace.window,
+            shown=trace.window,
+            computing=0,
+            state=state,
+            message=message,
+            progress=0.0,
+            seconds=seconds,
+        )
+
+    def _blank(self) -> tuple[np.ndarray, np.ndarray]:
+        """The picture a computation starts from: the last map, all of it stale; NaN everywhere before the first one."""
+        if self._trace is not None:
+            values = self._trace.restored.values.copy()
+        else:
+            shape = (len(self._modules), self.layers, len(self._setup.text_positions))
+            values = np.full(shape, np.nan, dtype=np.float32)
+        return values, np.zeros(values.shape, dtype=np.uint8)
+
+    @staticmethod
+    def _wire(values: np.ndarray, fresh: np.ndarray) -> dict[str, Any]:
+        return {"values": wire.tensor(values), "fresh": wire.tensor(fresh)}

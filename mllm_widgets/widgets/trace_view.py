@@ -1,0 +1,64 @@
+"""How a trace reads on the screen: its rows, its words and its numbers, as plain values the front end takes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mllm_widgets import colormaps, labels
+from mllm_widgets.results import TokenInfo, Trace
+
+if TYPE_CHECKING:
+    from mllm_widgets.tracing import TraceSetup
+
+
+def describe(trace: Trace | TraceSetup, setup: TraceSetup | None) -> dict[str, Any]:
+    """Everything about a trace that no window changes; `setup` (None once it is gone) knows the constraint's place in the question."""
+    if isinstance(trace, Trace):
+        question, answer = trace.question, trace.answer_token
+    else:
+        question, answer = trace.question.text, trace.vlm.tokenizer.decode([trace.answer_id])
+    return {
+        "question": question,
+        "span": list(_constraint_span(setup)),
+        "answer": answer.strip() or labels.visible(answer),
+        "corruption": trace.corruption,
+        "warnings": list(trace.warnings),
+        "clean": trace.clean,
+        "corrupted": trace.corrupted,
+        "limit": colormaps.effect_limit(np.empty(0), trace.clean - trace.corrupted),
+        "rows": rows(trace.rows),
+    }
+
+
+def rows(tokens: tuple[TokenInfo, ...]) -> list[dict[str, Any]]:
+    """Rows of the map; `column` is a row's place on the trace's token axis, -1 for folded visual tokens."""
+    found, column = [], 0
+    for token in tokens:
+        visual = token.kind == "visual"
+        found.append(
+            {
+                "label": labels.visible(token.text),
+                "position": token.position,
+                "id": token.token_id,
+                "count": token.count,
+                "visual": visual,
+                "constraint": token.constraint,
+                "traced": token.traced,
+                "reason": token.reason,
+                "column": -1 if visual else column,
+            }
+        )
+        column += not visual
+    return found
+
+
+def _constraint_span(setup: TraceSetup | None) -> tuple[int, ...]:
+    """Where the constraint stands in the question (characters start, end), or nothing."""
+    question = setup and setup.question
+    if question is None or question.constraint is None:
+        return ()
+    from mllm_widgets.vlm.spans import find_words
+
+    return find_words(question.text, question.constraint, question.occurrence)
