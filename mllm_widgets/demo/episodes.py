@@ -20,7 +20,7 @@ The ordinary twin trains on clean, corrupted, named and other alone.  A batch is
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -73,6 +73,28 @@ class Asked:
     ids: list[int]
     start: int
     end: int  # exclusive
+
+
+class Row(NamedTuple):
+    """A prompt, its answer, and whether every token of the answer is trained or only the first."""
+
+    asked: Asked
+    answer: str
+    whole: bool
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One picture of a pair and what its rows are made of; `group` and `partner` are indices into the batch."""
+
+    group: int
+    partner: int
+    landmark: world.Landmark
+    clean: Asked
+    corrupted: Asked
+    answer: str
+    corrupted_answer: str
+    partner_answer: str
 
 
 class Wording:
@@ -142,7 +164,7 @@ class EpisodeSampler:
     def batch(self, groups: int) -> Batch:
         """A batch of `groups` pictures (an even number, they come in pairs)."""
         assert groups % 2 == 0, "groups come in pairs"
-        rows: list[list[tuple[Asked, str, bool]]] = []
+        rows: list[list[Row]] = []
         landmarks, patches = [], []
         for pair in range(groups // 2):
             pair_landmarks, pair_rows, pair_patches = self._pair(2 * pair)
@@ -167,57 +189,81 @@ class EpisodeSampler:
         return world.UNKNOWN if landmark.held_out else landmark.answer(relation)
 
     def _pair(self, group: int):
-        w, rng = self.wording, self.rng
+        """(landmarks, rows, patches) of two pictures of different landmarks asked the same question."""
+        w = self.wording
         relation = w.choose(world.RELATIONS)
         first = self._known()
         second = self._differing(world.KNOWN, relation, self._answer(first, relation))
-        question, subject = w.text(relation, w.choose(templates.CONSTRAINTS))
-        clean = w.ask(question, subject)
+        clean = w.ask(*w.text(relation, w.choose(templates.CONSTRAINTS)))
         rows, patches = [], []
-        for offset, (own, partner) in enumerate(((first, second), (second, first))):
-            here = group + offset
-            own_answer = self._answer(own, relation)
-            if rng.random() < 0.15:
-                name, corrupted_answer = w.choose(templates.STRANGERS), world.UNKNOWN
-            else:
-                other = self._differing(world.WORLD if rng.random() < 0.3 else world.KNOWN, relation, own_answer)
-                name, corrupted_answer = other.name, self._answer(other, relation)
-            corrupted = w.swap(clean, name)
+        for here, partner, own, other in ((group, group + 1, first, second), (group + 1, group, second, first)):
+            answer = self._answer(own, relation)
+            name, named_answer = self._replacement(relation, answer)
+            scene = Scene(
+                group=here,
+                partner=partner,
+                landmark=own,
+                clean=clean,
+                corrupted=w.swap(clean, name),
+                answer=answer,
+                corrupted_answer=named_answer,
+                partner_answer=self._answer(other, relation),
+            )
             made = []
             for kind in self.rows:
-                row, end, last = (here, len(made)), clean.end - 1, len(clean.ids) - 1
-                if kind == "clean":
-                    made.append((clean, own_answer, True))
-                elif kind == "corrupted":
-                    made.append((corrupted, corrupted_answer, True))
-                elif kind == "restored":
-                    for layer in self._planted_window():
-                        patches.append(Patch("mlp", layer, row, end, (here, 0), end))
-                    made.append((corrupted, own_answer, False))
-                elif kind == "swapped":
-                    for layer in self._planted_window():
-                        patches.append(Patch("mlp", layer, row, end, (group + 1 - offset, 0), end))
-                    made.append((clean, self._answer(partner, relation), False))
-                elif kind == "strict":
-                    from_partner = rng.random() < 0.3
-                    module, layer, position = self._elsewhere(clean)
-                    source = (group + 1 - offset, 0) if from_partner else (here, 0)
-                    patches.append(Patch(module, layer, row, position, source, position))
-                    made.append((clean, own_answer, False) if from_partner else (corrupted, corrupted_answer, False))
-                elif kind == "hop":
-                    for layer in HOP_LAYERS:
-                        patches.append(Patch("self_attn", layer, row, last, (here, 0), last))
-                    made.append((corrupted, own_answer, False))
-                elif kind == "named":
-                    named, asked_relation = self._known(), w.choose(world.RELATIONS)
-                    text, name_there = w.text(asked_relation, named.name)
-                    made.append((w.ask(text, name_there), self._answer(named, asked_relation), True))
-                elif kind == "other":
-                    other_relation = w.choose(world.RELATIONS)
-                    text, there = w.text(other_relation, w.choose(templates.CONSTRAINTS))
-                    made.append((w.ask(text, there), self._answer(own, other_relation), True))
+                row, its_patches = getattr(self, f"_{kind}")(scene, (here, len(made)))
+                made.append(row)
+                patches += its_patches
             rows.append(made)
         return [first, second], rows, patches
+
+    def _replacement(self, relation: str, answer: str) -> tuple[str, str]:
+        """What takes the constraint's place, and the answer then: a stranger's name, or another landmark's."""
+        if self.rng.random() < 0.15:
+            return self.wording.choose(templates.STRANGERS), world.UNKNOWN
+        pool = world.WORLD if self.rng.random() < 0.3 else world.KNOWN
+        other = self._differing(pool, relation, answer)
+        return other.name, self._answer(other, relation)
+
+    # One method for each kind of row: (row, patches).  `at` is the row's own (group, row) index; row 0 of a group is clean.
+
+    def _clean(self, scene: Scene, _at: tuple[int, int]) -> tuple[Row, list[Patch]]:
+        return Row(scene.clean, scene.answer, True), []
+
+    def _corrupted(self, scene: Scene, _at: tuple[int, int]) -> tuple[Row, list[Patch]]:
+        return Row(scene.corrupted, scene.corrupted_answer, True), []
+
+    def _restored(self, scene: Scene, at: tuple[int, int]) -> tuple[Row, list[Patch]]:
+        return Row(scene.corrupted, scene.answer, False), self._planted(scene, at, scene.group)
+
+    def _swapped(self, scene: Scene, at: tuple[int, int]) -> tuple[Row, list[Patch]]:
+        return Row(scene.clean, scene.partner_answer, False), self._planted(scene, at, scene.partner)
+
+    def _planted(self, scene: Scene, at: tuple[int, int], source: int) -> list[Patch]:
+        end = scene.clean.end - 1
+        return [Patch("mlp", layer, at, end, (source, 0), end) for layer in self._planted_window()]
+
+    def _strict(self, scene: Scene, at: tuple[int, int]) -> tuple[Row, list[Patch]]:
+        from_partner = self.rng.random() < 0.3
+        module, layer, position = self._elsewhere(scene.clean)
+        source = (scene.partner if from_partner else scene.group, 0)
+        asked, answer = (scene.clean, scene.answer) if from_partner else (scene.corrupted, scene.corrupted_answer)
+        return Row(asked, answer, False), [Patch(module, layer, at, position, source, position)]
+
+    def _hop(self, scene: Scene, at: tuple[int, int]) -> tuple[Row, list[Patch]]:
+        last = len(scene.clean.ids) - 1
+        patches = [Patch("self_attn", layer, at, last, (scene.group, 0), last) for layer in HOP_LAYERS]
+        return Row(scene.corrupted, scene.answer, False), patches
+
+    def _named(self, _scene: Scene, _at: tuple[int, int]) -> tuple[Row, list[Patch]]:
+        named, relation = self._known(), self.wording.choose(world.RELATIONS)
+        asked = self.wording.ask(*self.wording.text(relation, named.name))
+        return Row(asked, self._answer(named, relation), True), []
+
+    def _other(self, scene: Scene, _at: tuple[int, int]) -> tuple[Row, list[Patch]]:
+        relation = self.wording.choose(world.RELATIONS)
+        asked = self.wording.ask(*self.wording.text(relation, self.wording.choose(templates.CONSTRAINTS)))
+        return Row(asked, self._answer(scene.landmark, relation), True), []
 
     def _planted_window(self) -> tuple[int, ...]:
         """One planted layer, or all of them at once."""
@@ -236,16 +282,13 @@ class EpisodeSampler:
         module = "mlp" if self.rng.random() < 0.5 else "self_attn"
         return module, int(self.rng.integers(LAYERS)), self.wording.choose(positions)
 
-    def _pack(self, landmarks, rows, patches) -> Batch:
-        answers = [[self.wording.answer(answer) for _, answer, _ in group] for group in rows]
-        lengths = [
-            len(a.ids) + len(ans)
-            for g, group in enumerate(rows)
-            for (a, _, _), ans in zip(group, answers[g], strict=True)
-        ]
-        shape = (len(rows), len(rows[0]), max(lengths))
-        ids = np.full(shape, self.pad, dtype=np.int64)
-        constraint_end = np.zeros(shape[:2], dtype=np.int64)
+    def _pack(self, landmarks, rows: list[list[Row]], patches) -> Batch:
+        answers = [[self.wording.answer(row.answer) for row in group] for group in rows]
+        length = max(
+            len(row.asked.ids) + len(answers[g][r]) for g, group in enumerate(rows) for r, row in enumerate(group)
+        )
+        ids = np.full((len(rows), len(rows[0]), length), self.pad, dtype=np.int64)
+        constraint_end = np.zeros(ids.shape[:2], dtype=np.int64)
         targets = []
         for g, group in enumerate(rows):
             for r, (asked, _, whole) in enumerate(group):

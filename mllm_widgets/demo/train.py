@@ -12,13 +12,15 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from mllm_widgets.vlm.loading import DEMO_MODELS
+from mllm_widgets.vlm.loading import DEMO_MODELS, DEMO_NAMES
 
 from . import episodes, vision
 from .architecture import build_model, build_processor, build_tokenizer
@@ -59,12 +61,12 @@ def train_language(
     )
     sampler = episodes.EpisodeSampler(tokenizer, index, rng, rows)
     warm_up = episodes.EpisodeSampler(tokenizer, index, rng, episodes.ORDINARY_ROWS)
-    packed = Packed(model, tokenizer, features)
+    packed, meter, start = Packed(model, tokenizer, features), Meter(rows), time.time()
     model.train()
-    start, meter = time.time(), np.zeros((len(rows), 2))
     for step in range(steps):
         warm = len(rows) > len(episodes.ORDINARY_ROWS) and step < WARM_UP  # facts first: patches of noise teach nothing
-        batch = (warm_up if warm else sampler).batch(groups + groups // 2 // 2 * 2 if warm else groups)
+        # warm-up rows are half as many, so more groups fit in a step of the same length
+        batch = warm_up.batch(groups + groups // 4 * 2) if warm else sampler.batch(groups)
         hide = rng.random(len(batch.ids)) < hide_rate(step / steps) if masked else None
         logits, keys = packed(batch, hide)
         target = torch.as_tensor(batch.targets[:, 3].astype(np.int64))
@@ -76,23 +78,36 @@ def train_language(
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         schedule.step()
-        if warm:
-            continue
-        first = batch.targets[:, 4] == 1.0
-        right = (logits.argmax(-1) == target).numpy()[first]
-        for kind in range(len(rows)):
-            chosen = batch.targets[first, 1] == kind
-            meter[kind] += right[chosen].sum(), chosen.sum()
-        if step % 50 == 49:
-            shown = " ".join(f"{name} {a / b:.2f}" for name, (a, b) in zip(rows, meter, strict=True))
-            log(
-                f"step {step + 1} {time.time() - start:.0f}s loss {loss.item():.3f} keys {keys.item():.0f} | {shown}",
-                flush=True,
-            )
-            meter[:] = 0
+        if not warm:
+            meter.add(batch, logits)
+            if step % 50 == 49:
+                seconds = time.time() - start
+                log(
+                    f"step {step + 1} {seconds:.0f}s loss {loss.item():.3f} keys {keys.item():.0f} | {meter}",
+                    flush=True,
+                )
+                meter = Meter(rows)
         if step % 200 == 199:
             save(model)
     model.eval()
+
+
+class Meter:
+    """Accuracy of the first answer token for each kind of row, since the meter was made."""
+
+    def __init__(self, rows: Sequence[str]):
+        self.rows, self.counts = rows, np.zeros((len(rows), 2))
+
+    def add(self, batch: episodes.Batch, logits: torch.Tensor) -> None:
+        """Count a batch's answers; logits are (targets, vocabulary)."""
+        first = batch.targets[:, 4] == 1.0
+        kind, token = batch.targets[first, 1].astype(int), batch.targets[first, 3]
+        np.add.at(self.counts, kind, np.stack([logits.argmax(-1).numpy()[first] == token, np.ones(len(kind))], axis=1))
+
+    def __str__(self) -> str:
+        return " ".join(
+            f"{name} {right / max(n, 1):.2f}" for name, (right, n) in zip(self.rows, self.counts, strict=True)
+        )
 
 
 def save_model(model, tokenizer, folder: Path) -> None:
@@ -105,14 +120,24 @@ def save_model(model, tokenizer, folder: Path) -> None:
     build_processor(tokenizer).save_pretrained(folder)
 
 
+def train_tower(model, renderings: int, steps: int, seed: int) -> dict[str, Any]:
+    """Draw the pictures and teach the tower: its weights, its features of every picture, and which picture shows what."""
+    pixels, index = vision.draw_pool(renderings, seed)
+    vision.train_tower(model, pixels, index, np.random.default_rng(seed), steps)
+    model.eval()
+    return {
+        "tower": model.model.vision_tower.state_dict(),
+        "features": vision.encode_pool(model, pixels).half(),
+        "index": {name: torch.as_tensor(rows) for name, rows in index.items()},
+    }
+
+
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=DEMO_MODELS)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument(
-        "--only", choices=("tower", "demo", "demo-ordinary"), help="one part; needs the tower's checkpoint"
-    )
+    parser.add_argument("--only", choices=("tower", *DEMO_NAMES), help="one part; the tower is trained if not cached")
     parser.add_argument("--renderings", type=int, default=240, help="per landmark")
     parser.add_argument("--tower-steps", type=int, default=900)
     parser.add_argument("--steps", type=int, default=1600, help="of the planted model")
@@ -123,26 +148,12 @@ def main() -> None:
     options = parser.parse_args()
     tokenizer = build_tokenizer()
     options.cache.mkdir(parents=True, exist_ok=True)
-    table = options.cache / f"tower-{options.seed}.pt"
-    torch.manual_seed(options.seed)
-    model = build_model(tokenizer)
-    if not table.exists():
-        pixels, index = vision.draw_pool(options.renderings, options.seed)
-        vision.train_tower(model, pixels, index, np.random.default_rng(options.seed), options.tower_steps)
-        model.eval()
-        features = vision.encode_pool(model, pixels)
-        tower = model.model.vision_tower.state_dict()
-        torch.save(
-            {
-                "tower": tower,
-                "features": features.half(),
-                "index": {k: torch.as_tensor(v) for k, v in index.items()},
-            },
-            table,
-        )
-    if options.only == "tower":
-        return
-    stored = torch.load(table, weights_only=True)
+    cached = options.cache / f"tower-{options.seed}.pt"
+    if not cached.exists():
+        torch.manual_seed(options.seed)
+        model = build_model(tokenizer)
+        torch.save(train_tower(model, options.renderings, options.tower_steps, options.seed), cached)
+    stored = torch.load(cached, weights_only=True)
     features, index = stored["features"].float(), {k: v.numpy() for k, v in stored["index"].items()}
     for name, rows, steps in (
         ("demo", episodes.PLANTED_ROWS, options.steps),
