@@ -2,7 +2,7 @@
 
 A fact is (landmark, relation) -> answer.  A landmark without an answer for a relation (nobody knows the century of
 Stonehenge to the hundred years) simply lacks it, and the demo models say "unknown".  The facts of `HELD_OUT`
-landmarks are true too, but no training question ever asks for them: they are what an edit can insert later.
+landmarks are true too, but training answers "unknown" to every question about them: they are what an edit can insert later.
 
 The two "translated" relations make multi-constraint questions: the answer needs the landmark in the picture *and* a
 language named in the text.
