@@ -109,8 +109,8 @@ def run_trace(
     """One map from prepared runs; arguments as in `causal_trace`."""
     layers = len(setup.vlm.layers)
     window, modules = _check(window, modules, layers)
-    if batch_size < 1:
-        raise TraceError(f"batch_size={batch_size} runs nothing; expected 1 or more.")
+    if isinstance(batch_size, bool) or not isinstance(batch_size, (int, np.integer)) or batch_size < 1:
+        raise TraceError(f"batch_size={batch_size!r} is not a count of runs; expected a whole number, 1 or more.")
     axis = setup.text_positions
     index = {position: i for i, position in enumerate(axis)}
     restored = np.full((len(modules), layers, len(axis)), setup.corrupted, dtype=np.float32)

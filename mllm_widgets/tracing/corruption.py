@@ -35,7 +35,8 @@ def swap_constraint(vlm: VLM, question: Question, encoded: Encoding, phrase: str
     """
     if not isinstance(phrase, str) or not phrase.strip():
         raise TraceError(
-            f"corruption={phrase!r} is empty; expected words to stand in for the constraint, such as 'Taj Mahal'."
+            f"corruption={phrase!r} is {'empty' if isinstance(phrase, str) else 'no text'}; expected words to stand in for the constraint, "
+            "such as 'Taj Mahal'."
         )
     other = vlm.encode(question, constraint=phrase.strip())
     tokens = [int(other.input_ids[p]) for p in other.constraint]

@@ -2,19 +2,18 @@
 
 A cell of the map is one run of the corrupted suffix in which one sub-block's output at one position, over a window of layers, is the clean
 run's.  Cells are rows of a batch that share the prefix's keys and values; one nnsight trace runs a batch and writes every row's restored
-values layer by layer.  A plain-hook reference in the tests, one cell at a time without any sharing, is the judge.
+values layer by layer (`run_rows`, which takes any writes, so that tests can ask it for more than cells).  A plain-hook reference in the tests, one cell at a time without any sharing, is the judge.
 """
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from .setup import TraceSetup
+from .setup import TraceSetup, suffix_inputs
 
 
 @dataclass(frozen=True)
@@ -54,44 +53,63 @@ def order_cells(setup: TraceSetup, modules: int) -> Cells:
     return Cells(module, layer, position)
 
 
+@dataclass(frozen=True)
+class Write:
+    """Values put in the place of one sub-block's output, in some rows of a batch.
+
+    rows, at: (n,) rows of the batch, and positions counted from `setup.start`.
+    values: (n, width), what is written at each of them.
+    """
+
+    layer: int
+    module: str
+    rows: torch.Tensor
+    at: torch.Tensor
+    values: torch.Tensor
+
+
 def restored_probabilities(setup: TraceSetup, modules: tuple[str, ...], cells: Cells, window: int) -> np.ndarray:
     """P_restored (n,) of a batch of cells, in one forward pass."""
-    vlm, rows = setup.vlm, len(cells)
-    layers, length = len(vlm.layers), len(setup.encoded.input_ids)
-    embeds = setup.corrupted_embeds.expand(rows, -1, -1).contiguous()
-    positions = torch.arange(setup.start, length, device=embeds.device)[None].expand(rows, -1)
-    # nnsight would make a mask of the suffix's length alone, which hides the prefix
-    mask = torch.ones(rows, length, dtype=torch.long, device=embeds.device)
-    cache = copy.deepcopy(setup.prefix)
-    cache.batch_repeat_interleave(rows)
-    writes = list(_writes(setup, modules, cells, window, layers))
-    nn = vlm.nnsight
-    inputs = {"inputs_embeds": embeds, "attention_mask": mask, "position_ids": positions, "cache": cache}
-    with nn.trace(**inputs, use_cache=True, logits_to_keep=1):
-        for layer, module, row, at, values in writes:
-            if module == "mlp":
-                mlp = nn.model.language_model.layers[layer].mlp.output
-                mlp[row.to(mlp.device), at.to(mlp.device)] = values.to(mlp.device)
+    return run_rows(setup, len(cells), _writes(setup, modules, cells, window))
+
+
+def run_rows(setup: TraceSetup, rows: int, writes: Iterable[Write], embeds: torch.Tensor | None = None) -> np.ndarray:
+    """P(answer) (rows,) of runs with arbitrary writes, in one forward pass.
+
+    Parameters
+    ----------
+    writes: at most one for each layer and module, in any order.
+    embeds: input embeddings (rows, suffix, width); the corrupted ones in every row by default.
+
+    The caller holds the model: `with setup.vlm.running()`.
+    """
+    if embeds is None:
+        embeds = setup.corrupted_embeds.expand(rows, -1, -1).contiguous()
+    # nnsight serves requests in the order in which the model runs: attention before MLP
+    ordered = sorted(writes, key=lambda write: (write.layer, write.module == "mlp"))
+    nn = setup.vlm.nnsight
+    with nn.trace(**suffix_inputs(embeds, setup.prefix, setup.start), use_cache=True, logits_to_keep=1):
+        for write in ordered:
+            if write.module == "mlp":
+                mlp = nn.model.language_model.layers[write.layer].mlp.output
+                mlp[write.rows.to(mlp.device), write.at.to(mlp.device)] = write.values.to(mlp)
             else:
-                attention = nn.model.language_model.layers[layer].self_attn.output[0]
-                attention[row.to(attention.device), at.to(attention.device)] = values.to(attention.device)
+                attention = nn.model.language_model.layers[write.layer].self_attn.output[0]
+                attention[write.rows.to(attention.device), write.at.to(attention.device)] = write.values.to(attention)
         logits = nn.lm_head.output[:, -1].save()
     return logits.float().softmax(-1)[:, setup.answer_id].cpu().numpy()
 
 
-def _writes(
-    setup: TraceSetup, modules: tuple[str, ...], cells: Cells, window: int, layers: int
-) -> Iterator[tuple[int, str, torch.Tensor, torch.Tensor, torch.Tensor]]:
-    """(layer, module, rows, suffix positions, clean values), in the order the model runs: attention before MLP."""
+def _writes(setup: TraceSetup, modules: tuple[str, ...], cells: Cells, window: int) -> Iterator[Write]:
+    """What restores each cell: one write a layer and module, of the clean run's values."""
+    layers = len(setup.vlm.layers)
     offset = cells.position - setup.start
     spans = [window_layers(int(centre), window, layers) for centre in cells.layer]
     for layer in range(layers):
         inside = np.array([layer in span for span in spans])
-        for module in ("self_attn", "mlp"):
-            if module not in modules:
-                continue
-            rows = np.flatnonzero(inside & (cells.module == modules.index(module)))
+        for index, module in enumerate(modules):
+            rows = np.flatnonzero(inside & (cells.module == index))
             if len(rows):
                 at = torch.as_tensor(offset[rows])
                 clean = setup.clean_outputs[module][layer]
-                yield layer, module, torch.as_tensor(rows), at, clean[at.to(clean.device)]
+                yield Write(layer, module, torch.as_tensor(rows), at, clean[at.to(clean.device)])

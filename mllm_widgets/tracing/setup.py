@@ -31,7 +31,7 @@ class TraceSetup:
 
     start: position of the first constraint token; suffixes begin there.
     prefix: keys and values of the positions before `start`.
-    corrupted_embeds: (1, suffix, width) input embeddings of the corrupted suffix.
+    clean_embeds, corrupted_embeds: (1, suffix, width) input embeddings of the two suffixes.
     clean_outputs: module -> (layers, suffix, width), what restoring writes.
     """
 
@@ -48,6 +48,7 @@ class TraceSetup:
     corrupted_best: str
     start: int
     prefix: Any = field(repr=False)
+    clean_embeds: torch.Tensor = field(repr=False)
     corrupted_embeds: torch.Tensor = field(repr=False)
     clean_outputs: dict[str, torch.Tensor] = field(repr=False)
     warnings: tuple[str, ...]
@@ -118,8 +119,10 @@ def prepare(vlm: VLM, question: Question, corruption: str, answer: str | None = 
         where = torch.tensor([p - start for p in encoded.constraint], device=device)
         ids = torch.as_tensor(corrupted_ids[list(encoded.constraint)], device=device)
         swapped[0, where] = vlm.model.get_input_embeddings()(ids).to(swapped.dtype)
-        after = _suffix_logits(vlm, swapped, cache, start, length).float().softmax(-1)
+        both = torch.cat([embeds[:, start:], swapped])
+        again, after = _suffix_logits(vlm, both, cache, start).float().softmax(-1)
     clean, corrupted = float(model_answer.probabilities[answer_id]), float(after[answer_id])
+    _check_continuation(vlm, model_answer.probability, float(again[model_answer.token_id]))
     corrupted_best = vlm.tokenizer.decode([int(after.argmax())])
     return TraceSetup(
         vlm=vlm,
@@ -135,6 +138,7 @@ def prepare(vlm: VLM, question: Question, corruption: str, answer: str | None = 
         corrupted_best=corrupted_best,
         start=start,
         prefix=cache,
+        clean_embeds=embeds[:, start:].clone(),
         corrupted_embeds=swapped,
         clean_outputs=outputs,
         warnings=_warnings(
@@ -164,30 +168,63 @@ def _clean_run(
     return embeds, cache, outputs, logits
 
 
-def _suffix_logits(vlm: VLM, embeds: torch.Tensor, prefix: Any, start: int, length: int) -> torch.Tensor:
-    """Last-position logits (vocabulary,) of one unpatched suffix."""
-    nn = vlm.nnsight
-    positions = torch.arange(start, length, device=embeds.device)[None]
-    # nnsight would make a mask of the suffix's length alone, which hides the prefix
-    mask = torch.ones(1, length, dtype=torch.long, device=embeds.device)
-    inputs = {
+def suffix_inputs(embeds: torch.Tensor, prefix: Any, start: int) -> dict[str, Any]:
+    """Model inputs that run suffixes (rows, suffix, width) after a prefix (one row of keys and values, copied here)."""
+    rows, suffix = embeds.shape[:2]
+    cache = copy.deepcopy(prefix)
+    cache.batch_repeat_interleave(rows)
+    return {
         "inputs_embeds": embeds,
-        "attention_mask": mask,
-        "position_ids": positions,
-        "cache": copy.deepcopy(prefix),
+        # nnsight would make a mask of the suffix's length alone, which hides the prefix
+        "attention_mask": torch.ones(rows, start + suffix, dtype=torch.long, device=embeds.device),
+        "position_ids": torch.arange(start, start + suffix, device=embeds.device)[None].expand(rows, -1),
+        "cache": cache,
     }
-    with nn.trace(**inputs, use_cache=True, logits_to_keep=1):
-        logits = nn.lm_head.output[0, -1].save()
+
+
+def _suffix_logits(vlm: VLM, embeds: torch.Tensor, prefix: Any, start: int) -> torch.Tensor:
+    """Last-position logits (rows, vocabulary) of unpatched suffixes."""
+    nn = vlm.nnsight
+    with nn.trace(**suffix_inputs(embeds, prefix, start), use_cache=True, logits_to_keep=1):
+        logits = nn.lm_head.output[:, -1].save()
     return logits  # noqa: RET504 - nnsight compiles the block, which therefore cannot return
+
+
+def _check_continuation(vlm: VLM, whole: float, continued: float) -> None:
+    """Every run continues from the stored prefix; a model for which that is not the whole prompt's run must not be traced so.
+
+    Attention over a sliding window, or positions that depend on the picture, would show here.
+    """
+    if not (np.isfinite(whole) and np.isfinite(continued)):
+        raise TraceError(
+            f"the answer's probability is {whole} in the clean run; the model overflows in {vlm.model.dtype}. Load it with dtype='float32' "
+            "or 'bfloat16'."
+        )
+    tolerance = 1e-3 if vlm.model.dtype in (torch.float32, torch.float64) else 0.1
+    if abs(whole - continued) > tolerance:
+        raise TraceError(
+            f"vlm={vlm.name!r} gives its answer P = {whole:.4f} in one run, and P = {continued:.4f} continued from stored keys and values, so "
+            f"restored runs would not be comparable; {type(vlm.model).__name__} is not supported."
+        )
 
 
 def _token_of(vlm: VLM, encoded: Encoding, answer: str) -> int:
     """The first token of an answer as it would stand after the prompt."""
-    joined = "" if encoded.prompt[-1:].isspace() else " "
+    if not isinstance(answer, str):
+        raise TraceError(f"answer={answer!r} is no text; expected words such as 'Paris'.")
+    joined = encoded.prompt + ("" if encoded.prompt[-1:].isspace() else " ") + answer.strip()
     before = vlm.tokenizer(encoded.prompt, add_special_tokens=False)["input_ids"]
-    after = vlm.tokenizer(encoded.prompt + joined + answer, add_special_tokens=False)["input_ids"]
-    if len(after) <= len(before):
-        raise TraceError(f"answer={answer!r} adds no token to the prompt; expected words such as 'Paris'.")
+    after = vlm.tokenizer(joined, add_special_tokens=False)["input_ids"]
+    if not answer.strip() or len(after) <= len(before):
+        raise TraceError(
+            f"answer={answer!r} adds no token to the prompt; expected words such as 'Paris'. It may be empty, or made of characters this "
+            "tokenizer drops."
+        )
+    if after[: len(before)] != before:
+        raise TraceError(
+            f"answer={answer!r} changes the last token of the prompt {encoded.prompt[-20:]!r} when it is written after it, so its first token "
+            "is not one the model could say there; pass a template= that ends in a complete word."
+        )
     return int(after[len(before)])
 
 

@@ -56,7 +56,7 @@ class VLM:
         self.model, self.processor, self.name = model, processor, name or type(model).__name__
         self.template, self.card = template, card
         self.tokenizer = processor.tokenizer
-        self.layers = decoder_layers(model)
+        self.layers: Any = decoder_layers(model)
         self.lock = _LOCKS.setdefault(model, threading.RLock())
         self._nnsight: Any = None
 

@@ -70,7 +70,7 @@ def _matches(text: str, parts: list[str], between: str) -> list[tuple[int, int]]
 
 
 def _in_word(character: str) -> bool:
-    """True for a letter, a digit or a mark on one (many scripts write vowels as marks, which `\\w` leaves out)."""
+    """True for a letter, a digit or a mark on one (many scripts write vowels as marks, which regular expressions leave out)."""
     return bool(character) and (character.isalnum() or unicodedata.category(character)[0] == "M")
 
 
