@@ -94,7 +94,9 @@ def heatmap_picture(
         y = top + i * height
         if i in marked:
             pen.box(left - 4, y, 3, height, ACCENT)
-        pen.text(left - GAP, y + height / 2, row_labels[i], TEXT, ACCENT if i in marked else INK, "rm", room=label - GAP)
+        pen.text(
+            left - GAP, y + height / 2, row_labels[i], TEXT, ACCENT if i in marked else INK, "rm", room=label - GAP
+        )
         for layer, value in enumerate(values):
             x = left + layer * width
             if np.isnan(value):

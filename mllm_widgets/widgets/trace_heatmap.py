@@ -83,10 +83,12 @@ class TraceHeatmap(Widget):
     progress = traitlets.Float(0.0).tag(sync=True)
     seconds = traitlets.Float(0.0).tag(sync=True)
     live = traitlets.Bool(True).tag(sync=True)
-    window = traitlets.Int(1).tag(sync=True, echo_update=False)
-    module = traitlets.Unicode("").tag(sync=True, echo_update=False)
-    selected = traitlets.List([]).tag(sync=True, echo_update=False)
-    cancel = traitlets.Int(0).tag(sync=True, echo_update=False)
+    # Written by the front end.  Their echoes stay on: the front end ignores what the kernel says of a trait until its own change came back, so
+    # a slow answer never drags the slider away from under the hand.
+    window = traitlets.Int(1).tag(sync=True)
+    module = traitlets.Unicode("").tag(sync=True)
+    selected = traitlets.List([]).tag(sync=True)
+    cancel = traitlets.Int(0).tag(sync=True)
 
     def __init__(
         self,
@@ -236,17 +238,20 @@ class TraceHeatmap(Widget):
         )
         if "out of memory" in message.lower():
             message += f" Try mw.TraceHeatmap(trace, batch_size={max(1, self._batch_size // 2)})."
-        self._go_back("error", message)
+        self._go_back(window, "error", message)
 
     def _stopped(self, window: int) -> None:
         # a map that was already known may have been put up meanwhile
         if self.computing == window:
-            self._go_back("stopped", f"window {window} was cancelled")
+            self._go_back(window, "stopped", f"window {window} was cancelled")
 
-    def _go_back(self, state: str, message: str) -> None:
+    def _go_back(self, window: int, state: str, message: str) -> None:
         """Put the last complete map up again, and say why."""
         if self._trace is not None:
-            self._show(self._trace, state=state, message=message)
+            with self._traits_lock, self.hold_sync():
+                if self.window == window:  # the slider goes back too, unless it has been moved on
+                    self.window = self._trace.window
+                self._show(self._trace, state=state, message=message)
         else:
             self.publish(state=state, message=message, computing=0, progress=0.0)
 
@@ -258,7 +263,6 @@ class TraceHeatmap(Widget):
         self.publish(
             **self._wire(values, np.ones_like(values, dtype=np.uint8)),
             limit=colormaps.effect_limit(values - trace.corrupted, trace.total_effect),
-            window=trace.window,
             shown=trace.window,
             computing=0,
             state=state,

@@ -13,8 +13,14 @@ export function controls(model: Model, signal: AbortSignal): { node: HTMLElement
   const modules = moduleSwitch(model, signal);
   const slider = windowSlider(model, signal);
   const status = statusLine(model, signal);
+  const node = element("div", { class: "mw-controls" }, modules.node, slider.node, status.node);
+  // JupyterLab takes the arrow keys of a cell for itself, and then the slider and the switch would not move
+  const keep = (event: KeyboardEvent) => {
+    if (/^(Arrow|Home|End|Page|Enter| )/.test(event.key)) event.stopPropagation();
+  };
+  node.addEventListener("keydown", keep, { signal });
   return {
-    node: element("div", { class: "mw-controls" }, modules.node, slider.node, status.node),
+    node,
     update: () => {
       modules.update();
       slider.update();
