@@ -38,7 +38,9 @@ CORPUS = (
 def build_tokenizer() -> PreTrainedTokenizerFast:
     """BPE over text whose spaces are written as a visible mark, with bytes for what it has never seen."""
     tokenizer = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>", fuse_unk=True))
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Metaspace(prepend_scheme="first"), pre_tokenizers.Punctuation()]
+    )
     tokenizer.decoder = decoders.Sequence(
         [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
     )
@@ -117,8 +119,8 @@ def build_model(vocabulary: int, *, seed: int = 5, spread: float = 0.2) -> Llava
 def random_vlm(template: str | None = None, dtype: torch.dtype = torch.float32) -> mw.VLM:
     """The random LLaVA as users get theirs: objects in memory, through `mw.load`."""
     processor = build_processor()
-    model: torch.nn.Module = build_model(len(processor.tokenizer))
-    return mw.load(model.to(dtype), processor, template=template)
+    model = torch.nn.Module.to(build_model(len(processor.tokenizer)), dtype)
+    return mw.load(model, processor, template=template)
 
 
 def random_question(text: str = "Where was this old bridge built", constraint: str = "this old bridge", **more):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
+from typing import Any
 
 import numpy as np
 import pytest
@@ -160,7 +161,8 @@ def test_an_interrupt_while_training_mode_comes_back_is_raised_after(vlm, monkey
 
 
 def in_threads(*works):
-    results, errors = [None] * len(works), []
+    results: list[Any] = [None] * len(works)
+    errors = []
     gate = threading.Barrier(len(works))
 
     def run(index, work):

@@ -1,4 +1,4 @@
-"""Tracing against the plain-hook reference, its invariants, and wrong inputs."""
+"""Tracing the demo model: against the plain-hook reference, and that it finds what was planted."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import pytest
 import torch
 
 import mllm_widgets as mw
-from mllm_widgets.errors import ConstraintError, ModelError, QuestionError, TraceError
+from mllm_widgets.tracing.engine import Write, run_rows
 
-from .reference import hidden_of, reference_map
+from .reference import reference_map
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def question():
     return mw.datasets.demo_question("Eiffel Tower", "city")
 
 
-@pytest.mark.parametrize("window", [1, 3, 4, 5])
+@pytest.mark.parametrize("window", [1, 3, 5])
 @pytest.mark.parametrize("module", ["mlp", "self_attn"])
 def test_map_equals_the_reference(vlm, question, window, module):
     setup = mw.tracing.prepare_trace(vlm, question, corruption="Taj Mahal")
@@ -53,33 +53,16 @@ def test_positions_before_the_constraint_have_no_effect(vlm, question):
     assert (before == 0).all()
 
 
-@torch.no_grad()
-def test_restoring_the_whole_last_position_gives_the_clean_probability(vlm, question):
+def test_the_whole_last_position_restored_gives_the_clean_probability(vlm, question):
     setup = mw.tracing.prepare_trace(vlm, question, corruption="Taj Mahal")
-    corrupted = {**setup.encoded.inputs, "input_ids": torch.as_tensor(setup.corrupted_input_ids)[None]}
-    trace = mw.causal_trace(vlm, question, corruption="Taj Mahal", window=8)
-    assert trace.corrupted < 0.01 < 0.9 < trace.clean
-    kept, handles = {}, []
-    sites = [(i, m) for i in range(len(vlm.layers)) for m in ("self_attn", "mlp")]
-    for site in sites:
-
-        def keep(_m, _i, output, site=site):
-            kept[site] = hidden_of(output)[0, -1].clone()
-
-        handles.append(getattr(vlm.layers[site[0]], site[1]).register_forward_hook(keep))
-    vlm.model(**setup.encoded.inputs)
-    [handle.remove() for handle in handles]
-    handles = []
-    for site in sites:
-
-        def put(_m, _i, output, site=site):
-            hidden_of(output)[0, -1] = kept[site]
-            return output
-
-        handles.append(getattr(vlm.layers[site[0]], site[1]).register_forward_hook(put))
-    restored = vlm.model(**corrupted).logits[0, -1].softmax(-1)[setup.answer_id]
-    [handle.remove() for handle in handles]
-    assert abs(float(restored) - trace.clean) < 1e-5
+    assert setup.corrupted < 0.01 < 0.9 < setup.clean
+    writes = [
+        Write(layer, module, torch.tensor([0]), torch.tensor([-1]), values[-1:])
+        for module, outputs in setup.clean_outputs.items()
+        for layer, values in enumerate(outputs)
+    ]
+    with vlm.running():
+        assert abs(run_rows(setup, 1, writes)[0] - setup.clean) < 1e-5
 
 
 def test_interrupts_leave_the_model_as_it_was(vlm, question):
@@ -128,40 +111,3 @@ def test_the_default_corruption_changes_the_answer(vlm):
 def test_weak_traces_warn(vlm):
     question = mw.datasets.demo_question("Eiffel Tower", "continent")
     assert any("unchanged" in warning for warning in mw.causal_trace(vlm, question, corruption="Big Ben").warnings)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        ({"window": 0}, "window=0 is outside 1 to 8"),
-        ({"window": 99}, "window=99 is outside 1 to 8"),
-        ({"window": 1.5}, "not a whole number"),
-        ({"modules": ("mlp", "heads")}, "heads"),
-        ({"corruption": " "}, "empty"),
-        ({"corruption": "this building"}, "same tokens"),
-    ],
-)
-def test_wrong_trace_arguments(vlm, question, arguments, words):
-    with pytest.raises(TraceError, match=words):
-        mw.causal_trace(vlm, question, **arguments)
-
-
-def test_wrong_questions(vlm, question, tmp_path):
-    with pytest.raises(ConstraintError, match="Did you mean 'this building'"):
-        vlm.encode(mw.Question(question.image, question.text, constraint="that building"))
-    with pytest.raises(QuestionError, match="no question"):
-        mw.Question(question.image, "  ")
-    (tmp_path / "x.png").write_text("no picture")
-    with pytest.raises(QuestionError, match="cannot be read"):
-        mw.Question(tmp_path / "x.png", "Which city?")
-    with pytest.raises(QuestionError, match="does not exist"):
-        mw.Question("missing.png", "Which city?")
-    with pytest.raises(QuestionError, match="channels"):
-        mw.Question(np.zeros((3, 8, 9), np.uint8), "Which city?")
-
-
-def test_wrong_models(tmp_path):
-    with pytest.raises(ModelError, match="cannot be loaded"):
-        mw.load("no-such-model")
-    with pytest.raises(ModelError, match="expected a name"):
-        mw.load(3)

@@ -31,11 +31,11 @@ def as_image(image: Any) -> Image.Image:
     if isinstance(image, Image.Image):
         try:
             return _from_pil(image)
-        except (OSError, ValueError) as error:
-            if isinstance(error, QuestionError):
-                raise
+        except QuestionError:
+            raise
+        except (OSError, ValueError, AssertionError) as error:  # AssertionError: Pillow's for a closed file
             raise QuestionError(
-                f"image cannot be read ({error}); expected an open PIL image. Its file may be closed, or cut off."
+                f"image cannot be read ({str(error) or type(error).__name__}); expected an open PIL image. Its file may be closed, or cut off."
             ) from error
     if isinstance(image, (str, os.PathLike)):
         return _from_path(os.fspath(image))
