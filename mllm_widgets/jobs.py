@@ -45,8 +45,9 @@ class Latest(Generic[Request]):
     Parameters
     ----------
     work: does one request; calls `token.check()` whenever it can afford to stop.
-    failed: called on the worker's thread with (request, exception) when work raises.
-    stopped: called on the worker's thread with the request when work was cancelled and nothing newer waits.
+    failed: called on the worker's thread with (request, exception) when work raises; without it the exception ends the thread.
+    stopped: called on the worker's thread with the newest request when that was cancelled, whether it ran or still waited, and nothing
+        was asked after it; not once closed.
     settle: seconds without a newer request that must pass after a cancellation before work begins again.  The first request starts at
         once; a burst of moves then costs that start and one full computation, not one start for each move.
     """
@@ -62,6 +63,7 @@ class Latest(Generic[Request]):
         self._work, self._failed, self._stopped, self._settle = work, failed, stopped, settle
         self._changed = threading.Condition()
         self._waiting: list[Request] = []  # at most one
+        self._dropped: list[Request] = []  # at most one: cancelled, nothing newer asked, `stopped` not called yet
         self._token: CancelToken | None = None
         self._thread: threading.Thread | None = None
         self._closed = False
@@ -73,14 +75,15 @@ class Latest(Generic[Request]):
             if self._closed:
                 return
             self._waiting[:] = [request]
+            self._dropped.clear()
             self._stop_running()
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="mllm_widgets worker", daemon=True)
-                self._thread.start()
+                self._start()
 
     def cancel(self) -> None:
         """Drop what waits and stop what runs."""
         with self._changed:
+            self._dropped += self._waiting
             self._waiting.clear()
             self._stop_running()
 
@@ -88,7 +91,9 @@ class Latest(Generic[Request]):
         """Cancel everything for good; the thread ends by itself."""
         with self._changed:
             self._closed = True
-        self.cancel()
+            self._waiting.clear()
+            self._dropped.clear()
+            self._stop_running()
 
     def wait(self, timeout: float | None = None) -> bool:
         """Block until nothing runs or waits; False if that took longer than `timeout` seconds."""
@@ -105,13 +110,19 @@ class Latest(Generic[Request]):
             self._token.cancel()
         self._changed.notify_all()
 
+    def _start(self) -> None:
+        self._thread = threading.Thread(target=self._run, name="mllm_widgets worker", daemon=True)
+        self._thread.start()
+
     def _run(self) -> None:
         try:
             self._work_off()
-        finally:  # a callback that raised must not leave a dead thread that looks alive
+        finally:  # if a callback raised, the next thread takes over what is left
             with self._changed:
                 if self._thread is threading.current_thread():
-                    self._thread = None
+                    self._token = self._thread = None
+                    if self._waiting or self._dropped:
+                        self._start()
                     self._changed.notify_all()
 
     def _work_off(self) -> None:
@@ -120,19 +131,26 @@ class Latest(Generic[Request]):
             with self._changed:
                 while interrupted and self._waiting and self._changed.wait(self._settle):
                     pass  # another request came in: wait until the burst is over
-                if not self._waiting:
+                token = CancelToken() if self._waiting else None
+                if token is not None:
+                    request = self._waiting.pop()
+                    self._token = token
+                    self.started += 1
+                elif self._dropped:
+                    request = self._dropped.pop()
+                else:
                     self._thread = None
                     self._changed.notify_all()
                     return
-                request = self._waiting.pop()
-                self._token = token = CancelToken()
-                self.started += 1
+            if token is None:
+                if self._stopped is not None:
+                    self._stopped(request)
+                continue
             interrupted = not self._finish(request, token)
             with self._changed:
                 self._token = None
-                alone = not self._waiting
-            if interrupted and alone and self._stopped is not None:
-                self._stopped(request)
+                if interrupted and not (self._waiting or self._dropped or self._closed):
+                    self._dropped.append(request)
 
     def _finish(self, request: Request, token: CancelToken) -> bool:
         """Do one request; False if it was cancelled."""
@@ -140,7 +158,10 @@ class Latest(Generic[Request]):
             self._work(request, token)
         except Cancelled:
             return False
-        except Exception as error:  # noqa: BLE001 - whatever went wrong belongs on the screen, not in a dead thread
-            if self._failed is not None and not token.cancelled:
-                self._failed(request, error)
+        except Exception as error:  # whatever went wrong belongs on the screen, not in a dead thread
+            if token.cancelled:  # perhaps because of that, and nobody wants to know
+                return False
+            if self._failed is None:
+                raise
+            self._failed(request, error)
         return True
