@@ -13,6 +13,7 @@ import numpy as np
 
 SIZE = 256
 THEMES = ("light", "dark")
+LEAST_LIMIT = 0.05  # a scale that ends below this would paint noise in full colours
 
 # From the strongest negative effect over 0 to the strongest positive one.
 _ANCHORS = {
@@ -51,10 +52,10 @@ def color_index(effect: np.ndarray, limit: float) -> np.ndarray:
 def effect_limit(effect: np.ndarray, total_effect: float) -> float:
     """The end of the colour scale: the total effect (full recovery), or the largest effect where one goes beyond it.
 
-    The same for every window of a trace unless a cell overshoots, so that pictures can be compared.
+    Never below `LEAST_LIMIT`.  The same for every window of a trace unless a cell overshoots, so that pictures can be compared.
     """
     finite = np.abs(effect[np.isfinite(effect)])
-    return float(max(abs(total_effect), finite.max(initial=0.0), 1e-6))
+    return float(max(abs(total_effect), finite.max(initial=0.0), LEAST_LIMIT))
 
 
 def _oklab(color: str) -> np.ndarray:

@@ -5,7 +5,8 @@ They hold no model and need no torch; widgets, pictures and tables are views of 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import itertools
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +20,7 @@ BEFORE_CONSTRAINT = "before the constraint: clean and corrupted runs are identic
 
 @dataclass(frozen=True)
 class TokenInfo:
-    """One row of a token axis: a text token, or a run of visual tokens folded into one row.
+    """One row of a token axis: a token, or a run of tokens folded into one row.
 
     `position` is the (first) position in the sequence the model sees, `count` how many tokens the row stands for; `traced` is
     False where an intervention cannot matter, and `reason` says why.
@@ -33,6 +34,23 @@ class TokenInfo:
     traced: bool = True
     reason: str = ""
     count: int = 1
+
+
+def fold_untraced(rows: tuple[TokenInfo, ...], most: int = 40) -> tuple[TokenInfo, ...]:
+    """Rows for a picture: where there are more than `most`, runs of untraced text tokens become one row each.
+
+    A long prompt would otherwise be mostly rows in which nothing can happen.
+    """
+    if len(rows) <= most:
+        return rows
+    folded: list[TokenInfo] = []
+    for untraced, run in itertools.groupby(rows, key=lambda row: row.kind == "text" and not row.traced):
+        members = list(run)
+        if untraced and len(members) > 3:
+            first, count = members[0], len(members)
+            members = [replace(first, text=f"[{count} tokens]", count=count)]
+        folded += members
+    return tuple(folded)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from mllm_widgets import colormaps, labels
+from mllm_widgets.results import fold_untraced
 
 if TYPE_CHECKING:
     from mllm_widgets.results import Trace
@@ -38,19 +39,20 @@ def trace_picture(trace: Trace, module: str | None = None) -> Image.Image:
     effect = trace.indirect_effect
     limit = colormaps.effect_limit(effect.values, trace.total_effect)
     column = {int(position): i for i, position in enumerate(effect.token.values)}
-    table = np.full((len(trace.rows), trace.layers), np.nan)
-    for i, row in enumerate(trace.rows):
+    rows = fold_untraced(trace.rows)
+    table = np.full((len(rows), trace.layers), np.nan)
+    for i, row in enumerate(rows):
         if row.traced:
             table[i] = effect.sel(module=module).values[:, column[row.position]]
     return heatmap_picture(
         table,
-        [labels.visible(row.text) for row in trace.rows],
+        [labels.visible(row.text) for row in rows],
         module=module,
         limit=limit,
         title=trace.question,
         subtitle=f"{labels.MODULE_NAMES[module]}, {labels.window_name(trace.window)}.  "
         f"P({trace.answer_token.strip()}): clean {trace.clean:.3f}, with “{trace.corruption}” {trace.corrupted:.3f}",
-        marked=[i for i, row in enumerate(trace.rows) if row.constraint],
+        marked=[i for i, row in enumerate(rows) if row.constraint],
         note=labels.BEFORE_CONSTRAINT,
     )
 

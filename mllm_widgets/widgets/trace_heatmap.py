@@ -237,7 +237,7 @@ class TraceHeatmap(Widget):
             f"window {window} could not be computed: {type(error).__name__}: {reason[0] if reason else ''}".rstrip(": ")
         )
         if "out of memory" in message.lower():
-            message += f" Try mw.TraceHeatmap(trace, batch_size={max(1, self._batch_size // 2)})."
+            message += f". Try mw.TraceHeatmap(trace, batch_size={max(1, self._batch_size // 2)})."
         self._go_back(window, "error", message)
 
     def _stopped(self, window: int) -> None:

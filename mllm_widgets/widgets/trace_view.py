@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mllm_widgets import colormaps, labels
-from mllm_widgets.results import TokenInfo, Trace
+from mllm_widgets.results import TokenInfo, Trace, fold_untraced
 
 if TYPE_CHECKING:
     from mllm_widgets.tracing import TraceSetup
@@ -33,9 +33,9 @@ def describe(trace: Trace | TraceSetup, setup: TraceSetup | None) -> dict[str, A
 
 
 def rows(tokens: tuple[TokenInfo, ...]) -> list[dict[str, Any]]:
-    """Rows of the map; `column` is a row's place on the trace's token axis, -1 for folded visual tokens."""
+    """Rows of the map; `column` is a row's (first) place on the trace's token axis, -1 for folded visual tokens."""
     found, column = [], 0
-    for token in tokens:
+    for token in fold_untraced(tokens):
         visual = token.kind == "visual"
         found.append(
             {
@@ -50,7 +50,7 @@ def rows(tokens: tuple[TokenInfo, ...]) -> list[dict[str, Any]]:
                 "column": -1 if visual else column,
             }
         )
-        column += not visual
+        column += 0 if visual else token.count
     return found
 
 

@@ -44,6 +44,7 @@ export interface Marks {
   pinned: Cell | undefined;
 }
 
+/** Draws everything; returns how many cells belong to the window on the slider. */
 export function drawMap(
   canvas: HTMLCanvasElement,
   l: Layout,
@@ -51,16 +52,17 @@ export function drawMap(
   theme: Theme,
   ink: Ink,
   marks: Marks,
-): void {
+): number {
   const pen = prepare(canvas, l.width, l.height);
-  if (!pen) return;
+  if (!pen) return 0;
   const rows = model.get("rows");
-  drawCells(pen, l, model, theme, ink);
+  const fresh = drawCells(pen, l, model, theme, ink);
   drawLabels(pen, l, rows, ink, marks);
   drawAxis(pen, l, ink, marks);
   if (marks.pinned) ring(pen, l, marks.pinned, ink.text, 2, css(ink.ground));
   if (marks.cursor)
     ring(pen, l, marks.cursor, marks.focused ? ink.accent : ink.text, marks.focused ? 3 : 1.5, css(ink.ground));
+  return fresh;
 }
 
 function prepare(canvas: HTMLCanvasElement, width: number, height: number): CanvasRenderingContext2D | null {
@@ -74,10 +76,11 @@ function prepare(canvas: HTMLCanvasElement, width: number, height: number): Canv
   return pen;
 }
 
-function drawCells(pen: CanvasRenderingContext2D, l: Layout, model: Model, theme: Theme, ink: Ink): void {
+function drawCells(pen: CanvasRenderingContext2D, l: Layout, model: Model, theme: Theme, ink: Ink): number {
   const values = new Values(model);
   const data = model.get("colors")[model.get("module")]?.[theme];
-  if (!data) return;
+  if (!data) return 0;
+  let drawn = 0;
   const color = colorTable(data);
   const limit = model.get("limit");
   const gap = l.cellWidth > 12 ? 1 : 0.5;
@@ -94,10 +97,13 @@ function drawCells(pen: CanvasRenderingContext2D, l: Layout, model: Model, theme
         continue;
       }
       const own = color(colorIndex(effect, limit));
-      pen.fillStyle = css(values.fresh(row, layer) ? own : blend(own, ink.ground, STALE));
+      const fresh = values.fresh(row, layer);
+      if (fresh) drawn++;
+      pen.fillStyle = css(fresh ? own : blend(own, ink.ground, STALE));
       pen.fillRect(x + layer * l.cellWidth, y, l.cellWidth - gap, l.cellHeight - gap);
     }
   });
+  return drawn;
 }
 
 function drawLabels(pen: CanvasRenderingContext2D, l: Layout, rows: Row[], ink: Ink, marks: Marks): void {

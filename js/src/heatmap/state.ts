@@ -12,7 +12,7 @@ export interface Row {
   constraint: boolean;
   traced: boolean;
   reason: string;
-  column: number; // place on the token axis of `values`; -1 for folded visual tokens
+  column: number; // (first) place on the token axis of `values`; -1 for folded visual tokens
 }
 
 export interface HeatmapState {

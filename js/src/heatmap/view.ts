@@ -6,7 +6,7 @@ import { moved } from "./cursor";
 import { drawLegend, drawMap, inkOf, widestLabel } from "./draw";
 import { cellAt, cellBox, layout } from "./layout";
 import type { Cell, Model } from "./state";
-import { Values } from "./state";
+import { isStale, Values } from "./state";
 import { Tooltip } from "./tooltip";
 import { asSentence, describe, summary } from "./words";
 
@@ -60,7 +60,11 @@ export function mapView(
     const rows = model.get("rows");
     place = layout(box.clientWidth, rows.length, model.get("layers"), widestLabel(rows, ink.font));
     const at = active();
-    drawMap(canvas, place, model, theme, ink, { cursor: at, focused: focused() && !pointer, pinned: pinned() });
+    const marks = { cursor: at, focused: focused() && !pointer, pinned: pinned() };
+    const fresh = drawMap(canvas, place, model, theme, ink, marks);
+    // what the canvas holds now, for tests and benchmarks, which cannot read it otherwise
+    box.dataset.drawn = `window ${model.get("window")}: ${fresh} cells${isStale(model) ? "" : ", complete"}`;
+    canvas.dataset.cellWidth = String(place.cellWidth);
     const row = at && rows[at.row];
     drawLegend(legend, model, theme, ink, at && row ? new Values(model).effect(row, at.layer) : undefined);
     caption.textContent = reason(model);

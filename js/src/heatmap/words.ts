@@ -12,9 +12,8 @@ export interface Words {
 export function describe(model: Model, cell: Cell): Words {
   const row = model.get("rows")[cell.row];
   if (!row) return { title: "", lines: [], note: "" };
-  const name = row.visual ? row.label : `${row.label}`;
-  const where = row.visual ? `tokens ${row.position} to ${row.position + row.count - 1}` : `token ${row.position}`;
-  const title = `${name}, ${where}${row.constraint ? ", constraint" : ""}`;
+  const where = row.count > 1 ? `tokens ${row.position} to ${row.position + row.count - 1}` : `token ${row.position}`;
+  const title = `${row.label}, ${where}${row.constraint ? ", constraint" : ""}`;
   if (!row.traced) return { title, lines: [], note: row.reason };
   const values = new Values(model);
   const restored = values.at(row, cell.layer);
@@ -28,10 +27,10 @@ export function describe(model: Model, cell: Cell): Words {
     lines: [
       ["restored", `${module}, ${layerRange(windowLayers(cell.layer, Math.max(1, window), model.get("layers")))}`],
       [`P(${model.get("answer")})`, number(restored)],
-      ["indirect effect", Number.isNaN(effect) ? "not known yet" : signed(effect)],
-      ["recovery", percent(effect / total)],
+      ["indirect effect", signed(effect)],
+      ["recovery", Number.isNaN(effect) ? number(effect) : percent(effect / total)],
     ],
-    note: fresh ? "" : `still of window ${model.get("shown")}`,
+    note: fresh || Number.isNaN(effect) ? "" : `still of window ${model.get("shown")}`,
   };
 }
 

@@ -1,0 +1,195 @@
+"""How the map looks in every state, theme and width: without Jupyter, so that each state can be put up at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from host import host, receive
+from playwright.sync_api import Page, expect
+
+import mllm_widgets as mw
+from mllm_widgets import colormaps
+from mllm_widgets.widgets import wire
+
+AXE = Path(__file__).resolve().parents[2] / "js" / "node_modules" / "axe-core" / "axe.min.js"
+LONG = (
+    "I am on a trip with my friends and we took many pictures, and we like this one best of all the pictures that we took on the way; "
+    "here is a quick question for you, think about what you can see here and then give a short answer: what is the city of this building, "
+    "which we walked to in the fine weather of that day with my sister and her friends?"
+)
+
+
+@pytest.fixture(scope="module")
+def vlm():
+    return mw.load()
+
+
+@pytest.fixture(scope="module")
+def question():
+    return mw.datasets.demo_question("Eiffel Tower", "city")
+
+
+@pytest.fixture(scope="module")
+def heatmap(vlm, question):
+    return mw.TraceHeatmap(mw.causal_trace(vlm, question, corruption="Taj Mahal"))
+
+
+@pytest.fixture
+def page(browser):
+    page = browser.new_page()
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(f"{error.message}\n{error.stack}"))
+    yield page
+    page.close()
+    assert not errors, "\n".join(errors)
+
+
+def pixel(page: Page, row: int, layer: int) -> tuple[int, ...]:
+    """The colour in the middle of a cell, found from the canvas's own size and the number of rows and layers."""
+    return tuple(
+        page.evaluate(
+            """([row, layer]) => {
+              const canvas = document.querySelector(".mw-map canvas"), grid = document.querySelector(".mw-grid");
+              const rows = Number(grid.getAttribute("aria-rowcount")), layers = Number(grid.getAttribute("aria-colcount"));
+              const scale = canvas.width / parseFloat(canvas.style.width);
+              const height = (parseFloat(canvas.style.height) - 40) / rows;
+              // the cells end at the right edge
+              const width = Number(canvas.dataset.cellWidth), left = parseFloat(canvas.style.width) - 1 - width * layers;
+              const x = (left + (layer + 0.5) * width) * scale, y = (2 + (row + 0.5) * height) * scale;
+              return [...canvas.getContext("2d").getImageData(Math.round(x), Math.round(y), 1, 1).data].slice(0, 3);
+            }""",
+            [row, layer],
+        )
+    )
+
+
+def serious_faults(page: Page) -> list[str]:
+    page.add_script_tag(path=AXE)
+    found = page.evaluate("async () => (await axe.run('.mw-heatmap')).violations")
+    return [f"{v['id']}: {v['help']}" for v in found if v["impact"] in ("serious", "critical")]
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("module", ["mlp", "self_attn"])
+def test_every_cell_has_the_colour_python_gives_it(page, heatmap, theme, module) -> None:
+    host(page, heatmap, dark=theme == "dark", module=module)
+    effect = wire.array(heatmap.values)[heatmap._modules.index(module)] - heatmap.corrupted
+    table = colormaps.effect_colors(module, theme)
+    wrong = [
+        (row["label"], layer)
+        for index, row in enumerate(heatmap.rows)
+        if row["traced"]
+        for layer in range(heatmap.layers)
+        if pixel(page, index, layer) != tuple(table[colormaps.color_index(effect[layer, row["column"]], heatmap.limit)])
+    ]
+    assert not wrong
+
+
+@pytest.mark.parametrize("width", [400, 800, 1300])
+@pytest.mark.parametrize("dark", [False, True])
+def test_it_fits_and_can_be_read_by_everybody(page, heatmap, screenshots, width, dark) -> None:
+    host(page, heatmap, width=width, dark=dark)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert serious_faults(page) == []
+    page.screenshot(path=screenshots / f"page-{width}-{'dark' if dark else 'light'}.png", full_page=True)
+
+
+def test_a_tooltip_never_leaves_the_widget(page, heatmap, screenshots) -> None:
+    host(page, heatmap, width=400)
+    grid = page.locator(".mw-grid").bounding_box()
+    assert grid is not None
+    for x in (0.45, 0.7, 0.98):
+        for y in (0.02, 0.5, 0.85):
+            page.mouse.move(grid["x"] + x * grid["width"], grid["y"] + y * grid["height"])
+            tooltip = page.get_by_role("tooltip")
+            expect(tooltip).to_be_visible()
+            box = tooltip.bounding_box()
+            assert box is not None
+            assert box["x"] >= 0
+            assert box["x"] + box["width"] <= 400
+            assert box["y"] >= 0
+    page.screenshot(path=screenshots / "page-tooltip.png", full_page=True)
+
+
+def test_while_cells_come_in_the_old_ones_are_dim(page, heatmap, screenshots) -> None:
+    host(page, heatmap, width=800)
+    page.locator("input[type=range]").fill("3")
+    assert page.evaluate("window.widget.saved.at(-1)") == {"window": 3}
+    dimmed = pixel(page, 12, 1)
+    fresh = np.zeros(heatmap.fresh["shape"], dtype=np.uint8)
+    fresh[:, :2] = 1
+    receive(page, computing=3, state="running", progress=0.4, fresh=wire.tensor(fresh))
+    assert pixel(page, 12, 1) != dimmed
+    page.wait_for_timeout(300)
+    expect(page.get_by_role("progressbar")).to_have_attribute("value", "0.4")
+    page.screenshot(path=screenshots / "page-running.png", full_page=True)
+    page.get_by_role("button", name="Cancel").click()
+    assert page.evaluate("window.widget.saved.at(-1)") == {"cancel": 1}
+
+
+def test_a_silent_kernel_is_said_to_be_silent(page, heatmap, screenshots) -> None:
+    host(page, heatmap)
+    page.locator("input[type=range]").fill("5")
+    expect(page.get_by_role("status")).to_contain_text("re-run the notebook", timeout=5000)
+    page.screenshot(path=screenshots / "page-no-kernel.png", full_page=True)
+
+
+def test_an_error_is_a_sentence_in_the_widget(page, heatmap, screenshots) -> None:
+    host(page, heatmap, state="error", message="window 3 could not be computed: OutOfMemoryError: CUDA out of memory")
+    expect(page.get_by_role("status")).to_contain_text("out of memory")
+    assert serious_faults(page) == []
+    page.screenshot(path=screenshots / "page-error.png", full_page=True)
+
+
+def test_an_empty_map_says_that_nothing_is_known_yet(page, vlm, question, screenshots) -> None:
+    widget = mw.TraceHeatmap(mw.tracing.prepare_trace(vlm, question, corruption="Taj Mahal"))
+    widget.wait(60)
+    values = np.full(widget.values["shape"], np.nan, dtype=np.float32)
+    empty = {"values": wire.tensor(values), "fresh": wire.tensor(np.zeros(values.shape, dtype=np.uint8))}
+    host(page, widget, shown=0, computing=1, state="running", **empty)
+    grid = page.locator(".mw-grid").bounding_box()
+    assert grid is not None
+    page.mouse.move(grid["x"] + grid["width"] - 20, grid["y"] + grid["height"] - 60)
+    expect(page.get_by_role("tooltip")).to_contain_text("not known yet")
+    page.screenshot(path=screenshots / "page-empty.png", full_page=True)
+
+
+def test_sixty_tokens_stay_readable(page, vlm, question, screenshots) -> None:
+    long = mw.Question(question.image, LONG, constraint="this building")
+    trace = mw.causal_trace(vlm, long, corruption="Taj Mahal", window=3)
+    assert sum(row.count for row in trace.rows if row.kind == "text") >= 60
+    heatmap = mw.TraceHeatmap(trace)
+    host(page, heatmap, width=900, height=1300)
+    assert sum(row["count"] for row in heatmap.rows) == len(trace.input_ids)
+    peak = int(np.argmax([row["constraint"] for row in heatmap.rows])) + 1  # "building"
+    assert pixel(page, peak, 1) == tuple(colormaps.effect_colors("mlp")[255])
+    page.screenshot(path=screenshots / "page-60-tokens.png", full_page=True)
+    assert page.locator(".mw-map").bounding_box()["height"] < 900  # type: ignore[index]
+
+
+def test_warnings_stand_above_the_map(page, vlm, screenshots) -> None:
+    question = mw.datasets.demo_question("Eiffel Tower", "continent")
+    weak = mw.TraceHeatmap(mw.causal_trace(vlm, question, corruption="Big Ben"))
+    host(page, weak)
+    expect(page.get_by_role("list", name="warnings")).to_contain_text("unchanged")
+    page.screenshot(path=screenshots / "page-warning.png", full_page=True)
+
+
+def test_tokens_are_text_and_never_markup(page, vlm, question) -> None:
+    text = "What is the city of this building <img src=x onerror=alert(1)>?"
+    trace = mw.causal_trace(vlm, mw.Question(question.image, text, constraint="this building"), corruption="Taj Mahal")
+    host(page, mw.TraceHeatmap(trace))
+    expect(page.locator(".mw-question")).to_have_text(text)
+    assert page.locator(".mw-heatmap img").count() == 0
+
+
+def test_a_removed_view_leaves_nothing_running(page, heatmap) -> None:
+    host(page, heatmap)
+    page.evaluate("window.widget.abort.abort()")
+    before = page.locator(".mw-map canvas").evaluate("c => c.toDataURL()")
+    receive(page, window=3, module="self_attn")
+    page.evaluate("document.body.classList.add('dark')")
+    page.wait_for_timeout(200)
+    assert page.locator(".mw-map canvas").evaluate("c => c.toDataURL()") == before
