@@ -22,7 +22,7 @@ BUNDLES := mllm_widgets/static/trace_heatmap.js
 JS_SOURCES := $(shell find js/src -type f 2>/dev/null) $(wildcard js/*.mjs js/*.json js/*.ts)
 FIRST_NOTEBOOK := notebooks/01_first_trace.ipynb
 
-.PHONY: help lab test quick lint js js-test pytest install clean
+.PHONY: help lab test quick lint js js-test pytest install notebooks clean
 
 help: ## list the targets
 	@echo "mllm_widgets: make TARGET"
@@ -31,9 +31,9 @@ help: ## list the targets
 lab: install ## install everything needed and open JupyterLab on the first notebook (LAB_ARGS=... is passed on)
 	$(BIN)/jupyter lab $(AS_ROOT) $(LAB_ARGS) $(FIRST_NOTEBOOK)
 
-test: lint pytest ## everything: lint, types, front end, Python, browser and notebook tests
+test: lint js-test pytest ## everything: lint, types, front end, Python, browser and notebook tests
 
-quick: lint js-test $(VENV)/.dev js ## the same without the browser and the notebooks
+quick: lint js-test $(VENV)/.dev ## the same without the browser and the notebooks
 	$(BIN)/python -m pytest -m "not browser and not notebook" $(TEST_ARGS)
 
 lint: $(VENV)/.dev ## ruff and pyright
@@ -49,10 +49,13 @@ js-test: js ## types, lint and tests of the front end
 	$(WITH_NODE) npm --prefix js run --silent test
 
 # The browser tests must run here, so a missing browser is an error and not a skip.
-pytest: $(VENV)/.dev ## the Python, browser and notebook tests (TEST_ARGS=... is passed on)
+pytest: $(VENV)/.dev js ## the Python, browser and notebook tests (TEST_ARGS=... is passed on)
 	MW_CHROMIUM="$$(tools/chromium.sh)" MW_REQUIRE_BROWSER=1 $(BIN)/python -m pytest $(TEST_ARGS)
 
-install: $(VENV)/.lab ## the virtual environment with the package and JupyterLab
+install: $(VENV)/.lab js ## the virtual environment with the package and JupyterLab
+
+notebooks: $(VENV)/.dev js ## run the notebooks in place and keep their outputs
+	$(BIN)/python tools/execute_notebooks.py notebooks/*.ipynb
 
 clean: ## remove what make has made
 	rm -rf $(VENV) js/node_modules mllm_widgets/static dist .pytest_cache .ruff_cache

@@ -73,10 +73,16 @@ class Widget(anywidget.AnyWidget):
         """What the widget shows, as an RGB picture."""
         raise TypeError(f"{type(self).__name__} has no picture")
 
+    def close(self) -> None:
+        """Remove the widget; waits while another thread publishes, which would otherwise send to nobody half-way."""
+        if hasattr(self, "_traits_lock"):  # Python closes what never came to be, too
+            with self._traits_lock:
+                super().close()
+
     def to_png(self, path: str | Path | None = None) -> bytes:
         """The picture as PNG bytes, also written to `path` if one is given."""
         info = PngImagePlugin.PngInfo()
-        info.add_text("mllm_widgets", str(self.model_id))
+        info.add_text("mllm_widgets", "closed" if self.comm is None else self.model_id)
         buffer = io.BytesIO()
         self.picture().save(buffer, format="PNG", optimize=True, pnginfo=info)
         if path is not None:
@@ -86,10 +92,18 @@ class Widget(anywidget.AnyWidget):
     def _ipython_display_(self) -> None:
         from IPython.display import display
 
-        png = base64.b64encode(self.to_png()).decode()
-        self.picture_id = png[:_SIGNATURE]
-        display({"image/png": png, "text/plain": repr(self)}, raw=True)
-        display({**(self._view() or {}), "text/plain": "(live view: run the notebook)"}, raw=True)
+        try:
+            data = self.to_png()
+        except WidgetError:  # nothing to draw yet: the live view alone
+            pass
+        else:
+            png = base64.b64encode(data).decode()
+            self.picture_id = png[:_SIGNATURE]
+            width, height = Image.open(io.BytesIO(data)).size  # two pixels for each one on the page
+            size = {"image/png": {"width": width // 2, "height": height // 2}}
+            display({"image/png": png, "text/plain": repr(self)}, metadata=size, raw=True)
+        if self.comm is not None:
+            display({**(self._view() or {}), "text/plain": "(live view: run the notebook)"}, raw=True)
 
     def _view(self) -> dict[str, Any] | None:
         bundle = self._repr_mimebundle_()

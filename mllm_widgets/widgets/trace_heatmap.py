@@ -99,6 +99,8 @@ class TraceHeatmap(Widget):
         batch_size: int = 96,
         **unknown: Any,
     ) -> None:
+        # first of all: Python closes what the checks below refuse, too
+        self._jobs: Latest[int] = Latest(self._compute, failed=self._failed, stopped=self._stopped)
         complete = trace if isinstance(trace, Trace) else None
         setup = trace.setup if isinstance(trace, Trace) else trace
         if complete is None and not hasattr(setup, "corrupted_embeds"):
@@ -109,19 +111,20 @@ class TraceHeatmap(Widget):
         module = modules[0] if module is None else module
         if module not in modules:
             raise WidgetError(f"module={module!r} is not in this trace; it has {modules}.")
+        layers = complete.layers if complete else len(setup.vlm.layers)
+        if window is not None:
+            _check_window(window, layers)
         self._setup, self._batch_size = setup, batch_size
         self._trace: Trace | None = complete
         self._maps: dict[int, Trace] = {complete.window: complete} if complete else {}
         self._modules = modules
-        self._jobs: Latest[int] = Latest(self._compute, failed=self._failed, stopped=self._stopped)
-        first = complete.window if complete else 1
         super().__init__(
-            layers=complete.layers if complete else len(setup.vlm.layers),
+            layers=layers,
             module=module,
             modules=[{"key": key, "name": labels.MODULE_NAMES[key]} for key in modules],
             colors={m: {t: colormaps.effect_colors(m, t).tobytes() for t in colormaps.THEMES} for m in modules},
             live=setup is not None,
-            window=first,
+            window=complete.window if complete else window or 1,
             **describe(trace, setup),
             **unknown,
         )
@@ -163,9 +166,11 @@ class TraceHeatmap(Widget):
 
     @traitlets.validate("window")
     def _valid_window(self, proposal: Any) -> int:
-        if not 1 <= proposal["value"] <= self.layers:
+        _check_window(proposal["value"], self.layers)
+        if self._setup is None and proposal["value"] not in self._maps:
             raise WidgetError(
-                f"window={proposal['value']} is outside 1 to {self.layers}; it counts the layers restored together."
+                f"window={proposal['value']} is not known, and this trace has lost its model; it has {sorted(self._maps)}. "
+                "Trace again to change the window."
             )
         return proposal["value"]
 
@@ -197,7 +202,9 @@ class TraceHeatmap(Widget):
 
         started = time.perf_counter()
         values, fresh = self._blank()
-        self.publish(computing=window, state="running", message="", progress=0.0, **self._wire(values, fresh))
+        self._publish_if_wanted(
+            token, computing=window, state="running", message="", progress=0.0, **self._wire(values, fresh)
+        )
         self._wait_for_model(token)
         sent = time.perf_counter()
 
@@ -207,9 +214,10 @@ class TraceHeatmap(Widget):
             fresh[cells.module, cells.layer, cells.token] = 1
             now = time.perf_counter()
             if cells.done < cells.total and now - sent >= PUBLISH_EVERY:
-                token.check()
                 sent = now
-                self.publish(state="running", progress=cells.done / cells.total, **self._wire(values, fresh))
+                self._publish_if_wanted(
+                    token, state="running", progress=cells.done / cells.total, **self._wire(values, fresh)
+                )
 
         trace = run_trace(
             self._setup,
@@ -219,16 +227,22 @@ class TraceHeatmap(Widget):
             on_cells=show,
             cancel=token,
         )
-        token.check()
         self._maps[window] = trace
-        self._show(trace, seconds=time.perf_counter() - started)
+        with self._traits_lock:
+            token.check()
+            self._show(trace, seconds=time.perf_counter() - started)
+
+    def _publish_if_wanted(self, token: CancelToken, **traits: Any) -> None:
+        # Asked inside the lock: who moves to a known map holds it while cancelling and showing that map, and nothing of ours may come after.
+        with self._traits_lock:
+            token.check()
+            self.publish(**traits)
 
     def _wait_for_model(self, token: CancelToken) -> None:
         """Say so while a cell, or another widget, uses the model."""
         lock = self._setup.vlm.lock
         while not lock.acquire(timeout=0.2):
-            token.check()
-            self.publish(state="waiting", message="waiting for the model, which is in use")
+            self._publish_if_wanted(token, state="waiting", message="waiting for the model, which is in use")
         lock.release()
 
     def _failed(self, window: int, error: Exception) -> None:
@@ -241,9 +255,10 @@ class TraceHeatmap(Widget):
         self._go_back(window, "error", message)
 
     def _stopped(self, window: int) -> None:
-        # a map that was already known may have been put up meanwhile
-        if self.computing == window:
-            self._go_back(window, "stopped", f"window {window} was cancelled")
+        with self._traits_lock:
+            # a map that was already known may have been put up meanwhile; `computing` may still be the window this one replaced
+            if self.computing or self.window != self.shown:
+                self._go_back(window, "stopped", f"window {window} was cancelled")
 
     def _go_back(self, window: int, state: str, message: str) -> None:
         """Put the last complete map up again, and say why."""
@@ -283,3 +298,10 @@ class TraceHeatmap(Widget):
     @staticmethod
     def _wire(values: np.ndarray, fresh: np.ndarray) -> dict[str, Any]:
         return {"values": wire.tensor(values), "fresh": wire.tensor(fresh)}
+
+
+def _check_window(window: int, layers: int) -> None:
+    if isinstance(window, bool) or not isinstance(window, int) or not 1 <= window <= layers:
+        raise WidgetError(
+            f"window={window!r} is not a whole number from 1 to {layers}; it counts the layers restored together."
+        )

@@ -16,14 +16,14 @@ _DTYPES = {"f": "<f4", "u": "u1", "b": "u1"}
 
 
 def tensor(array: np.ndarray) -> dict[str, Any]:
-    """An array in wire form; floats become float32, booleans and unsigned integers uint8.
+    """An array in wire form; floats become float32, booleans uint8.
 
     Raises
     ------
     TypeError: for an array of another kind.
     """
-    if array.dtype.kind not in _DTYPES:
-        raise TypeError(f"array has dtype {array.dtype}; expected floats, booleans or unsigned integers.")
+    if array.dtype.kind not in _DTYPES or (array.dtype.kind == "u" and array.dtype.itemsize > 1):
+        raise TypeError(f"array has dtype {array.dtype}; expected floats, booleans or uint8.")
     data = np.ascontiguousarray(array, dtype=_DTYPES[array.dtype.kind])
     return {"dtype": data.dtype.str.lstrip("<|"), "shape": list(data.shape), "data": data.tobytes()}
 

@@ -1,13 +1,11 @@
 // What steers the map: which sub-block, how many layers, and what the kernel is doing about it.
 
-import { element, perFrame } from "../lib/dom";
+import { element, perFrame, uniqueName } from "../lib/dom";
 import { windowName } from "../lib/format";
 import { isStale, type Model } from "./state";
 
 const PATIENCE_MS = 250; // quick answers show no progress
 const SILENCE_MS = 2500; // a kernel that has said nothing by then is busy or gone
-
-let groups = 0; // radio buttons are grouped by name, which must be one of a kind in the page
 
 export function controls(model: Model, signal: AbortSignal): { node: HTMLElement; update: () => void } {
   const modules = moduleSwitch(model, signal);
@@ -30,7 +28,7 @@ export function controls(model: Model, signal: AbortSignal): { node: HTMLElement
 }
 
 function moduleSwitch(model: Model, signal: AbortSignal) {
-  const name = `mw-module-${groups++}`;
+  const name = uniqueName("module"); // radio buttons of one name are one group
   const inputs = model.get("modules").map(({ key, name: text }) => {
     const input = element("input", { type: "radio", name, value: key });
     const change = () => {

@@ -1,6 +1,6 @@
 // The map itself: canvas, pointer, keyboard, tooltip, legend.
 
-import { element, perFrame } from "../lib/dom";
+import { element, perFrame, uniqueName } from "../lib/dom";
 import { onThemeChange, themeOf } from "../lib/theme";
 import { moved } from "./cursor";
 import { drawLegend, drawMap, inkOf, widestLabel } from "./draw";
@@ -12,14 +12,12 @@ import { asSentence, describe, summary } from "./words";
 
 const KEYS = "Arrows move, Enter pins, Esc releases, C copies the value, M switches the sub-block.";
 
-let views = 0;
-
 export function mapView(
   model: Model,
   root: HTMLElement,
   signal: AbortSignal,
 ): { nodes: HTMLElement[]; update: () => void } {
-  const id = `mw-cell-${views++}`;
+  const id = uniqueName("cell");
   const canvas = element("canvas", { "aria-hidden": "true" });
   const cellNode = element("div", { role: "gridcell", id, class: "mw-sr" });
   const grid = element(

@@ -16,6 +16,11 @@ export function element<K extends keyof HTMLElementTagNameMap>(
   return made;
 }
 
+/** An id or group name that no other widget in the page has; a counter would not do, since every widget loads its own copy of this code. */
+export function uniqueName(kind: string): string {
+  return `mw-${kind}-${Math.random().toString(36).slice(2)}`;
+}
+
 /** Calls `action` at most once an animation frame, however often it is asked to. */
 export function perFrame(action: () => void, signal: AbortSignal): () => void {
   let frame = 0;
