@@ -62,7 +62,7 @@ def spoken(heatmap: Locator, token: str, layer: int) -> str:
     grid.press("Control+Home")
     for row in range(1, 200):
         expect(cell).to_have_attribute("aria-rowindex", str(row))
-        if f", {token}, token" in cell.inner_text():
+        if f"“{token}”, token" in cell.inner_text():
             break
         grid.press("ArrowDown")
     for column in range(1, layer + 1):

@@ -12,8 +12,11 @@ export interface Words {
 export function describe(model: Model, cell: Cell): Words {
   const row = model.get("rows")[cell.row];
   if (!row) return { title: "", lines: [], note: "" };
-  const where = row.count > 1 ? `tokens ${row.position} to ${row.position + row.count - 1}` : `token ${row.position}`;
-  const title = `${row.label}, ${where}${row.constraint ? ", constraint" : ""}`;
+  const name =
+    row.count > 1
+      ? `${row.label}, tokens ${row.position} to ${row.position + row.count - 1}`
+      : `“${row.label}”, token ${row.position}`;
+  const title = `${name}${row.constraint ? ", constraint" : ""}`;
   if (!row.traced) return { title, lines: [], note: row.reason };
   const values = new Values(model);
   const restored = values.at(row, cell.layer);
