@@ -88,8 +88,9 @@ def test_cells_stream_in(vlm, question):
         assert (trace.restored.values[cells.module, cells.layer, cells.token] == cells.restored).all()
 
 
-def test_to_code_prints_the_cell(vlm, question, tmp_path):
-    trace = mw.causal_trace(vlm, question, corruption="Taj Mahal", window=3)
+def test_to_code_prints_the_cell(question, tmp_path):
+    """In a process of its own; with a template, which the script must load too."""
+    trace = mw.causal_trace(mw.load(template="paper"), question, corruption="Taj Mahal", window=3)
     token = trace.constraint[-1]
     script = tmp_path / "cell.py"
     script.write_text(trace.to_code(layer=2, token=token))

@@ -66,12 +66,8 @@ def cell_code(trace: Any, layer: int, token: int, module: str) -> str:
         )
     buffer = io.BytesIO()
     setup.question.image.save(buffer, format="PNG", optimize=True)
-    bundled = trace.model in ("demo", "demo-ordinary")
-    named = bundled or "/" in trace.model
     return _SCRIPT.format(
-        load=f"vlm = mw.load({trace.model!r})"
-        if named
-        else "# `vlm` is the model you traced: vlm = mw.load(model, processor)",
+        load=_load(trace.model, setup.vlm),
         image=base64.b64encode(buffer.getvalue()).decode(),
         text=setup.question.text,
         constraint=list(trace.constraint),
@@ -88,3 +84,12 @@ def cell_code(trace: Any, layer: int, token: int, module: str) -> str:
         answer_id=setup.answer_id,
         answer=trace.answer_token,
     )
+
+
+def _load(name: str, vlm: Any) -> str:
+    """The line that loads the traced model again, with the template and dtype it was traced with."""
+    options = "" if vlm.template is None else f", template={vlm.template!r}"
+    if not (name in ("demo", "demo-ordinary") or "/" in name):
+        return f"# `vlm` is the model you traced: vlm = mw.load(model, processor{options})"
+    dtype = str(vlm.model.dtype).removeprefix("torch.")
+    return f"vlm = mw.load({name!r}, dtype={dtype!r}{options})"
