@@ -15,16 +15,19 @@ _HIDDEN = re.compile("^[ \u00a0]+|[ \u00a0]+$|[\n\t\r]")
 
 
 def visible(text: str) -> str:
-    """A token's text with marks for its white space, which would otherwise look like nothing.
+    r"""A token's text with marks for its white space, which would otherwise look like nothing.
 
-    Only the spaces at the ends are marked: those inside a folded label ("[image: 64 tokens]") read better as they are.
+    Only the spaces at the ends are marked: those inside a folded label ("[image: 64 tokens]") read better as they are.  Characters that a
+    screen shows as nothing, or that turn the text around, are written as their codes.
 
     Examples
     --------
-    >>> visible(" building"), visible(" "), visible("")
-    ('·building', '·', '(empty)')
+    >>> visible(" building"), visible(" "), visible(""), visible("\u200b")
+    ('·building', '·', '(empty)', '\\u200b')
     """
-    return _HIDDEN.sub(lambda found: "".join(_MARKS[c] for c in found[0]), text) or "(empty)"
+    marked = _HIDDEN.sub(lambda found: "".join(_MARKS[c] for c in found[0]), text)
+    shown = (c if c.isprintable() or c in _MARKS else c.encode("unicode_escape").decode() for c in marked)
+    return "".join(shown) or "(empty)"
 
 
 def window_name(window: int) -> str:
