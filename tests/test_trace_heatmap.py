@@ -24,7 +24,8 @@ from PIL import Image
 import mllm_widgets as mw
 from mllm_widgets import colormaps, labels
 from mllm_widgets.errors import WidgetError
-from mllm_widgets.widgets import base, trace_heatmap, wire
+from mllm_widgets.results import TokenInfo
+from mllm_widgets.widgets import base, trace_heatmap, trace_view, wire
 
 STATE_TS = Path(__file__).resolve().parent.parent / "js" / "src" / "heatmap" / "state.ts"
 BUNDLES = ("trace_heatmap.js", "trace_heatmap.css")
@@ -152,6 +153,15 @@ def test_rows_point_at_their_columns(show, trace):
             assert (row["visual"], row["column"]) == (True, -1)
         else:
             assert trace.restored.token.values[row["column"]] == token.position
+
+
+def test_folded_rows_take_their_columns_with_them():
+    """Rows below a folded prompt must still read the right numbers."""
+    prompt = tuple(TokenInfo(i, 1, "x", traced=False, reason="before") for i in range(50))
+    image = TokenInfo(50, 2, "[image: 4 tokens]", kind="visual", traced=False, count=4)
+    rest = tuple(TokenInfo(54 + i, 3, "y") for i in range(3))
+    rows = trace_view.rows((*prompt, image, *rest))
+    assert [(row["count"], row["column"]) for row in rows] == [(50, 0), (4, -1), (1, 50), (1, 51), (1, 52)]
 
 
 def test_a_trace_of_one_module_shows_that_one(show, setup, wanted):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import functools
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 SCALE = 2  # pixels for each unit below, so that the picture is sharp on dense screens
 PADDING, GAP = 14, 8
 TEXT, SMALL, TITLE = 12, 11, 14
-INK, FAINT, GRID, ACCENT = "#1f2328", "#656d76", "#ffffff", "#0a58ca"
+INK, FAINT, ACCENT = "#1f2328", "#656d76", "#0a58ca"
 UNTRACED = ("#ececea", "#dcdcd9")  # ground and stripes
 
 
@@ -36,14 +37,16 @@ def trace_picture(trace: Trace, module: str | None = None) -> Image.Image:
     module = trace.modules[0] if module is None else module
     if module not in trace.modules:
         raise ValueError(f"module={module!r} is not in this trace; it has {trace.modules}.")
-    effect = trace.indirect_effect
-    limit = colormaps.effect_limit(effect.values, trace.total_effect)
+    limit = colormaps.effect_limit(trace.indirect_effect.values, trace.total_effect)
+    # in float64, as the front end subtracts, so that colours agree to the bit
+    effect = trace.restored.astype(np.float64) - trace.corrupted
     column = {int(position): i for i, position in enumerate(effect.token.values)}
     rows = fold_untraced(trace.rows)
     table = np.full((len(rows), trace.layers), np.nan)
     for i, row in enumerate(rows):
         if row.traced:
             table[i] = effect.sel(module=module).values[:, column[row.position]]
+    answer = trace.answer_token.strip() or labels.visible(trace.answer_token)
     return heatmap_picture(
         table,
         [labels.visible(row.text) for row in rows],
@@ -51,7 +54,7 @@ def trace_picture(trace: Trace, module: str | None = None) -> Image.Image:
         limit=limit,
         title=trace.question,
         subtitle=f"{labels.MODULE_NAMES[module]}, {labels.window_name(trace.window)}.  "
-        f"P({trace.answer_token.strip()}): clean {trace.clean:.3f}, with “{trace.corruption}” {trace.corrupted:.3f}",
+        f"P({answer}): clean {trace.clean:.3f}, with “{trace.corruption}” {trace.corrupted:.3f}",
         marked=[i for i, row in enumerate(rows) if row.constraint],
         note=labels.BEFORE_CONSTRAINT,
     )
@@ -83,7 +86,7 @@ def heatmap_picture(
     rows, layers = effect.shape
     height = 20 if rows <= 40 else 14
     width = int(np.clip(560 // layers, 10, 46))
-    label = round(min(220, max([60, *(_width(text, TEXT) for text in row_labels)]))) + 2 * GAP
+    label = round(min(200, max([60, *(_width(text, TEXT) for text in row_labels)]))) + 2 * GAP
     head = (TITLE + GAP if title else 0) + (SMALL + GAP if subtitle else 0)
     left, top = PADDING + label, PADDING + head
     total = (left + max(layers * width, 260) + PADDING, top + rows * height + 74)
@@ -145,7 +148,7 @@ class _Pen:
         for start in range(box[0] - (box[3] - box[1]), box[2], 5 * SCALE):
             # a line from the bottom left to the top right, clipped to the cell
             low = max(start, box[0])
-            high = min(start + box[3] - box[1], box[2] - 1)
+            high = min(start + box[3] - 1 - box[1], box[2] - 1)
             if low < high:
                 self.draw.line((low, box[3] - 1 - (low - start), high, box[3] - 1 - (high - start)), fill=UNTRACED[1])
 
@@ -171,6 +174,9 @@ def _width(text: str, size: int) -> float:
 
 
 def _cut(text: str, size: int, room: float) -> str:
-    while len(text) > 1 and _width(text, size) > room:
-        text = text[:-2].rstrip() + "…"
-    return text
+    """`text` on one line, with an ellipsis where it does not fit."""
+    text = " ".join(text.splitlines())
+    if _width(text, size) <= room:
+        return text
+    fitting = bisect.bisect_right(range(1, len(text)), room, key=lambda end: _width(f"{text[:end].rstrip()}…", size))
+    return f"{text[:fitting].rstrip()}…"

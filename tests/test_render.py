@@ -1,0 +1,303 @@
+"""The picture of a map, pixel by pixel: it must say what the live widget says."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import itertools
+import re
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import mllm_widgets as mw
+from mllm_widgets.colormaps import color_index, effect_colors, effect_limit
+from mllm_widgets.render import heatmap, heatmap_picture, trace_picture
+from mllm_widgets.results import fold_untraced
+
+WHITE = (255, 255, 255)
+
+
+def rgb(color: str) -> tuple[int, ...]:
+    return tuple(int(color[i : i + 2], 16) for i in (1, 3, 5))
+
+
+def pixels(image):
+    return np.asarray(image)
+
+
+class Grid:
+    """Finds the cells of a picture by the marks of its constraint rows, and not by the numbers that drew them."""
+
+    def __init__(self, image, marked, layers):
+        self.pixels = pixels(image)
+        accent = (self.pixels == rgb(heatmap.ACCENT)).all(axis=2)
+        # labels of marked rows have the same colour: the mark is where a column of it is longest
+        tall = accent.sum(axis=0)
+        columns = np.flatnonzero(tall == tall.max())
+        self.marks = np.flatnonzero(accent[:, columns[0]])
+        self.height = tall.max() // len(marked)
+        self.top = self.marks[0] - marked[0] * self.height
+        self.left = columns[-1] + 1 + heatmap.SCALE  # a mark stands one unit before its row
+        self.width = heatmap.SCALE * int(np.clip(560 // layers, 10, 46))
+
+    def cell(self, row, layer):
+        y, x = self.top + row * self.height, self.left + layer * self.width
+        return self.pixels[y : y + self.height - heatmap.SCALE, x : x + self.width - heatmap.SCALE]
+
+    def color(self, row, layer):
+        """The only colour of a cell."""
+        (color,) = {tuple(int(c) for c in color) for color in self.cell(row, layer).reshape(-1, 3)}
+        return color
+
+
+def random_map(rows, layers, seed=0):
+    return np.random.default_rng(seed).uniform(-0.6, 1.1, (rows, layers))
+
+
+def draw(effect, marked=(0, 1), **more):
+    names = [f"·token{i}" for i in range(len(effect))]
+    return heatmap_picture(effect, names, **{"module": "mlp", "limit": 1.0, "marked": marked, **more})
+
+
+@pytest.fixture(scope="module")
+def trace():
+    question = mw.datasets.demo_question("Eiffel Tower", "city")
+    return mw.causal_trace(mw.load(), question, corruption="Taj Mahal")
+
+
+# --- a trace ------------------------------------------------------------------------------------------------------------------
+
+
+def test_the_planted_cell_has_the_colour_of_full_recovery(trace):
+    marked = [i for i, row in enumerate(trace.rows) if row.constraint]
+    grid = Grid(trace_picture(trace, "mlp"), marked, trace.layers)
+    effect = float(trace.indirect_effect.sel(module="mlp", layer=2, token=trace.constraint[-1]))
+    assert effect > 0.8 * trace.total_effect
+    table = effect_colors("mlp")
+    limit = effect_limit(trace.indirect_effect.values, trace.total_effect)
+    assert grid.color(marked[-1], 2) == tuple(int(c) for c in table[color_index(np.array(effect), limit)])
+
+
+@pytest.mark.parametrize("module", ["mlp", "self_attn"])
+def test_every_cell_of_a_trace_has_its_colour(trace, module):
+    marked = [i for i, row in enumerate(trace.rows) if row.constraint]
+    grid = Grid(trace_picture(trace, module), marked, trace.layers)
+    limit = effect_limit(trace.indirect_effect.values, trace.total_effect)
+    traced = [(i, row) for i, row in enumerate(trace.rows) if row.traced]
+    assert len(traced) == 5
+    for (i, row), layer in itertools.product(traced, range(trace.layers)):
+        effect = float(trace.restored.sel(module=module, layer=layer, token=row.position)) - trace.corrupted
+        wanted = effect_colors(module)[color_index(np.array(effect), limit)]
+        assert grid.color(i, layer) == tuple(int(c) for c in wanted), (i, layer)
+
+
+def test_rows_without_effect_are_striped(trace):
+    marked = [i for i, row in enumerate(trace.rows) if row.constraint]
+    grid = Grid(trace_picture(trace), marked, trace.layers)
+    untraced = [i for i, row in enumerate(trace.rows) if not row.traced]
+    assert untraced == list(range(marked[0]))
+    for i in (untraced[0], untraced[-1]):  # the note stands over some between
+        for layer in range(trace.layers):
+            colors = {tuple(int(c) for c in color) for color in grid.cell(i, layer).reshape(-1, 3)}
+            assert colors == {rgb(color) for color in heatmap.UNTRACED}
+
+
+def test_the_same_trace_gives_the_same_bytes(trace):
+    def png():
+        buffer = io.BytesIO()
+        trace_picture(trace).save(buffer, format="PNG")
+        return buffer.getvalue()
+
+    assert png() == png()
+
+
+def test_an_unknown_module_is_a_sentence(trace):
+    with pytest.raises(
+        ValueError, match=re.escape("module='heads' is not in this trace; it has ('mlp', 'self_attn').")
+    ):
+        trace_picture(trace, "heads")
+
+
+def words_of(trace, monkeypatch, module=None) -> dict[str, Any]:
+    words = {}
+    monkeypatch.setattr(heatmap, "heatmap_picture", lambda effect, names, **more: words.update(names=names, **more))
+    trace_picture(trace, module)
+    return words
+
+
+def test_the_words_are_those_of_the_trace(trace, monkeypatch):
+    words = words_of(dataclasses.replace(trace, window=3), monkeypatch, "self_attn")
+    assert words["title"] == "What is the city of this building?"
+    assert words["subtitle"].startswith(
+        "Self-attention, 3 layers: l-1 … l+1.  P(Paris): clean 1.000, with “Taj Mahal” 0.000"
+    )
+    assert [words["names"][i] for i in words["marked"]] == ["·this", "·building"]
+    assert words["names"][5] == "\\n"
+
+
+def test_an_answer_of_white_space_can_be_seen(trace, monkeypatch):
+    assert "P(\\n):" in words_of(dataclasses.replace(trace, answer_token="\n"), monkeypatch)["subtitle"]
+
+
+def test_long_prompts_are_folded_as_in_the_widget(trace):
+    """Only what cannot have an effect is folded, and the rows below it stay what they were."""
+    first = trace.rows[0]
+    prompt = tuple(dataclasses.replace(first, position=-60 + i) for i in range(60))
+    long = dataclasses.replace(trace, rows=prompt + trace.rows)
+    folded = fold_untraced(long.rows)
+    assert len(folded) < 20
+    assert [row for row in folded if row.traced] == [row for row in trace.rows if row.traced]
+    marked = [i for i, row in enumerate(folded) if row.constraint]
+    grid = Grid(trace_picture(long), marked, trace.layers)
+    plain = Grid(trace_picture(trace), [i for i, row in enumerate(trace.rows) if row.constraint], trace.layers)
+    last = len(trace.rows) - len(folded)
+    for i, layer in itertools.product(range(marked[0], len(folded)), range(trace.layers)):
+        assert grid.color(i, layer) == plain.color(i + last, layer)
+
+
+# --- any map ------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("rows", "layers"), [(2, 1), (5, 8), (40, 12), (41, 32), (60, 80)])
+@pytest.mark.parametrize("module", ["mlp", "self_attn"])
+def test_cells_are_where_their_rows_and_layers_are(rows, layers, module):
+    effect = random_map(rows, layers)
+    grid = Grid(draw(effect, module=module, title="Which?", subtitle="MLP"), [0, 1], layers)
+    wanted = effect_colors(module)[color_index(effect, 1.0)]
+    for row, layer in itertools.product({0, 1, rows // 2, rows - 1}, {0, layers // 2, layers - 1}):
+        assert grid.color(row, layer) == tuple(int(c) for c in wanted[row, layer])
+
+
+def test_cells_are_apart(trace):
+    image = draw(random_map(4, 8))
+    grid = Grid(image, [0, 1], 8)
+    y, x = grid.top + grid.height - 1, grid.left + grid.width - 1
+    assert (grid.pixels[y, grid.left : grid.left + 8 * grid.width] == 255).all()
+    assert (grid.pixels[grid.top : grid.top + 4 * grid.height, x] == 255).all()
+
+
+def test_effects_beyond_the_scale_have_the_colours_of_its_ends():
+    grid = Grid(draw(np.array([[5.0, -5.0, 0.0]])), [0], 3)
+    assert [grid.color(0, layer) for layer in range(3)] == [
+        tuple(int(c) for c in effect_colors("mlp")[i]) for i in (255, 0, 128)
+    ]
+
+
+def test_one_unknown_cell_is_striped_and_its_neighbours_are_not():
+    effect = random_map(3, 8)
+    effect[1, 4] = np.nan
+    grid = Grid(draw(effect), [0, 1], 8)
+    whole = Grid(draw(random_map(3, 8)), [0, 1], 8)
+    assert len(np.unique(grid.cell(1, 4).reshape(-1, 3), axis=0)) == 2
+    different = (grid.pixels != whole.pixels).any(axis=2)
+    y, x = grid.top + grid.height, grid.left + 4 * grid.width
+    assert different[y : y + grid.height - 2, x : x + grid.width - 2].all()
+    different[y : y + grid.height - 2, x : x + grid.width - 2] = False
+    assert not different.any()
+
+
+def test_only_rows_of_the_constraint_are_marked():
+    effect = random_map(6, 8)
+    plain, marked = pixels(draw(effect, marked=())), pixels(draw(effect, marked=(2, 4)))
+    changed = np.flatnonzero((plain != marked).any(axis=(1, 2)))
+    grid = Grid(draw(effect, marked=(2,)), [2], 8)
+    for row in (2, 4):
+        y = grid.top + row * grid.height
+        assert set(range(y, y + grid.height)) <= set(changed)
+        changed = np.setdiff1d(changed, np.arange(y, y + grid.height))
+    assert changed.size == 0
+
+
+def test_the_note_covers_only_rows_without_effect():
+    effect = random_map(8, 8)
+    effect[:5] = np.nan
+    plain, noted = (pixels(draw(effect, marked=(5,), note=note)) for note in ("", "no effect is possible"))
+    grid = Grid(draw(effect, marked=(5,)), [5], 8)
+    rows, columns = np.nonzero((plain != noted).any(axis=2))
+    assert rows.size > 0
+    assert grid.top < rows.min() <= rows.max() < grid.top + 5 * grid.height
+    assert grid.left <= columns.min() <= columns.max() < grid.left + 8 * grid.width
+
+
+def test_pictures_grow_with_their_rows():
+    heights = [draw(random_map(rows, 8)).height for rows in (5, 6, 20, 40)]
+    assert heights[1] - heights[0] == 20 * heatmap.SCALE
+    assert heights[2] - heights[0] == 15 * 20 * heatmap.SCALE
+    many = [draw(random_map(rows, 8)).height for rows in (41, 60)]
+    assert many[1] - many[0] == 19 * 14 * heatmap.SCALE  # lower rows where there are many
+
+
+def test_a_large_map_fits_a_page():
+    image = heatmap_picture(random_map(60, 32), ["a very long token " * 9] * 60, module="mlp", limit=1)
+    assert image.width < 1600
+    assert image.height < 2000
+
+
+@pytest.mark.parametrize("layers", [1, 8, 32])
+def test_nothing_touches_the_edges(layers):
+    image = draw(
+        random_map(3, layers),
+        title="A question that is much longer than the picture is wide, " * 9,
+        subtitle="and what is said about it, " * 20,
+        limit=0.000123,
+    )
+    edges = pixels(image).copy()
+    inside = 4 * heatmap.SCALE
+    edges[inside:-inside, inside:-inside] = 255
+    assert (edges == 255).all()
+
+
+def test_words_on_several_lines_are_put_on_one():
+    effect = random_map(3, 8)
+    one = draw(effect, title="Which city? One word.", subtitle="a b")
+    several = draw(effect, title="Which city?\nOne word.", subtitle="a\r\nb")
+    assert pixels(several).tobytes() == pixels(one).tobytes()
+
+
+def test_words_that_do_not_fit_end_in_an_ellipsis():
+    def width(text):
+        return heatmap._width(text, 12)
+
+    text = "Which city is this building in?"
+    for room in range(20, int(width(text)) + 20, 7):
+        cut = heatmap._cut(text, 12, room)
+        assert width(cut) <= room
+        if cut != text:
+            assert cut.endswith("…")
+            kept = cut[:-1]
+            assert text.startswith(kept)
+            longer = text[: len(kept) + 1 + (text[len(kept)] == " ")]
+            assert width(f"{longer.rstrip()}…") > room or longer == text
+    assert heatmap._cut(text, 12, width(text)) == text
+    assert heatmap._cut(text, 12, 0) == "…"
+
+
+def test_a_question_of_any_length_is_cut_at_once():
+    began = time.perf_counter()
+    draw(random_map(2, 8), title="Why? " * 5000)
+    assert time.perf_counter() - began < 2
+
+
+def test_the_legend_runs_from_one_end_of_the_scale_to_the_other():
+    image = draw(random_map(2, 8), limit=0.5)
+    grid = Grid(image, [0, 1], 8)
+    below = grid.pixels[grid.top + 2 * grid.height :]
+    table = effect_colors("mlp")
+    rows = [row for row in below if (row[grid.left] == table[0]).all()]
+    assert len(rows) == 10 * heatmap.SCALE
+    strip = rows[0][grid.left :]
+    end = int(np.flatnonzero((strip == 255).all(axis=1))[0])
+    assert (strip[0] == table[0]).all()
+    assert (strip[end - 1] == table[255]).all()
+    assert abs(strip[end // 2].astype(int) - np.array(table[128], dtype=int)).max() <= 4
+
+
+def test_pictures_have_no_transparency(trace):
+    image = trace_picture(trace)
+    assert isinstance(image, Image.Image)
+    assert image.mode == "RGB"
+    assert image.getpixel((0, 0)) == WHITE
