@@ -9,6 +9,8 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV ?= .venv
 export VENV
+# torch's threads would otherwise spin while they wait, which on a busy machine makes small models many times slower.
+export OMP_WAIT_POLICY ?= PASSIVE
 LAB_ARGS ?=
 TEST_ARGS ?=
 

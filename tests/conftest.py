@@ -16,6 +16,8 @@ os.environ["TRANSFORMERS_NO_ADVISORY_WARNINGS"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 # The models are tiny: more threads than two only add waiting, and results stay the same from machine to machine.
 os.environ.setdefault("OMP_NUM_THREADS", "2")
+# Waiting threads that spin starve a machine that has other work too.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # anywidget's file watcher is for development and upsets pytest (anywidget issue 374).
 os.environ.pop("ANYWIDGET_HMR", None)
 # ipywidgets and jupyter_core ask for this; it is what they will do anyway.

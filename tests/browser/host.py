@@ -61,7 +61,15 @@ def plain(value: Any) -> Any:
     return value
 
 
-def host(page: Page, widget: Any, *, width: int = 800, height: int = 640, dark: bool = False, **changes: Any) -> None:
+def host(
+    page: Page,
+    widget: Any,
+    *,
+    width: int = 800,
+    height: int = 640,
+    dark: bool = False,
+    changes: dict[str, Any] | None = None,
+) -> None:
     """Show `widget` alone on `page`, some traits replaced by `changes`."""
     page.set_viewport_size({"width": width, "height": height})
     page.goto("about:blank")
@@ -72,7 +80,7 @@ def host(page: Page, widget: Any, *, width: int = 800, height: int = 640, dark: 
     }
     page.evaluate(
         _HOST,
-        {"esm": str(widget._esm), "css": str(widget._css), "state": plain({**state, **changes}), "dark": dark},
+        {"esm": str(widget._esm), "css": str(widget._css), "state": plain({**state, **(changes or {})}), "dark": dark},
     )
     page.wait_for_timeout(150)
 

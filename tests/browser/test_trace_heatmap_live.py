@@ -111,7 +111,9 @@ def test_the_keyboard_does_all_of_it(lab: Lab, heatmap: Locator) -> None:
     assert float(lab.ask_kernel(MATCHES.format(window=5))) <= 1e-6
     text = spoken(heatmap, "·building", 2)
     value = float(re.search(r"P\(Paris\) ([\d.]+)", text)[1])  # type: ignore[index]
-    real = float(lab.ask_kernel("print(float(heatmap.trace.restored.sel(module='mlp', layer=2, token=trace.constraint[-1])))"))
+    real = float(
+        lab.ask_kernel("print(float(heatmap.trace.restored.sel(module='mlp', layer=2, token=trace.constraint[-1])))")
+    )
     assert abs(value - real) < 6e-4
     grid = heatmap.get_by_role("grid")
     grid.press("m")
@@ -139,9 +141,7 @@ def test_the_pointer_shows_and_pins_a_cell(lab: Lab, heatmap: Locator) -> None:
 
 
 def test_ten_quick_moves_cost_at_most_two_computations(lab: Lab, heatmap: Locator) -> None:
-    lab.ask_kernel(
-        "begun = heatmap._jobs.started"
-    )
+    lab.ask_kernel("begun = heatmap._jobs.started")
     slider(heatmap).focus()
     for key in ["ArrowRight"] * 6 + ["ArrowLeft"] * 4:  # ends at window 3
         slider(heatmap).press(key, delay=5)
@@ -237,7 +237,9 @@ def test_interrupting_the_kernel_leaves_the_model_as_it_was(lab: Lab, heatmap: L
           await future.done;
         }"""
     )
-    assert lab.ask_kernel("print(torch.equal(vlm.model(**vlm.encode(question).inputs).logits, before))").strip() == "True"
+    assert (
+        lab.ask_kernel("print(torch.equal(vlm.model(**vlm.encode(question).inputs).logits, before))").strip() == "True"
+    )
     lab.ask_kernel("module.restored_probabilities = fast")
     drag_to(lab, heatmap, 3)
     complete(heatmap)

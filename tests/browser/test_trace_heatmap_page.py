@@ -74,7 +74,7 @@ def serious_faults(page: Page) -> list[str]:
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("module", ["mlp", "self_attn"])
 def test_every_cell_has_the_colour_python_gives_it(page, heatmap, theme, module) -> None:
-    host(page, heatmap, dark=theme == "dark", module=module)
+    host(page, heatmap, dark=theme == "dark", changes={"module": module})
     effect = wire.array(heatmap.values)[heatmap._modules.index(module)] - heatmap.corrupted
     table = colormaps.effect_colors(module, theme)
     wrong = [
@@ -137,7 +137,11 @@ def test_a_silent_kernel_is_said_to_be_silent(page, heatmap, screenshots) -> Non
 
 
 def test_an_error_is_a_sentence_in_the_widget(page, heatmap, screenshots) -> None:
-    host(page, heatmap, state="error", message="window 3 could not be computed: OutOfMemoryError: CUDA out of memory")
+    host(
+        page,
+        heatmap,
+        changes={"state": "error", "message": "window 3 could not be computed: OutOfMemoryError: CUDA out of memory"},
+    )
     expect(page.get_by_role("status")).to_contain_text("out of memory")
     assert serious_faults(page) == []
     page.screenshot(path=screenshots / "page-error.png", full_page=True)
@@ -148,7 +152,7 @@ def test_an_empty_map_says_that_nothing_is_known_yet(page, vlm, question, screen
     widget.wait(60)
     values = np.full(widget.values["shape"], np.nan, dtype=np.float32)
     empty = {"values": wire.tensor(values), "fresh": wire.tensor(np.zeros(values.shape, dtype=np.uint8))}
-    host(page, widget, shown=0, computing=1, state="running", **empty)
+    host(page, widget, changes={"shown": 0, "computing": 1, "state": "running", **empty})
     grid = page.locator(".mw-grid").bounding_box()
     assert grid is not None
     page.mouse.move(grid["x"] + grid["width"] - 20, grid["y"] + grid["height"] - 60)
@@ -166,7 +170,7 @@ def test_sixty_tokens_stay_readable(page, vlm, question, screenshots) -> None:
     peak = int(np.argmax([row["constraint"] for row in heatmap.rows])) + 1  # "building"
     assert pixel(page, peak, 1) == tuple(colormaps.effect_colors("mlp")[255])
     page.screenshot(path=screenshots / "page-60-tokens.png", full_page=True)
-    assert page.locator(".mw-map").bounding_box()["height"] < 900  # type: ignore[index]
+    assert page.locator(".mw-map").bounding_box()["height"] < 900
 
 
 def test_warnings_stand_above_the_map(page, vlm, screenshots) -> None:
