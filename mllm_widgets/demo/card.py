@@ -69,13 +69,23 @@ def _architecture(figures: dict[str, Any]) -> str:
 
 
 def _bars(figures: dict[str, Any]) -> str:
-    rows = [(b["claim"], b["bar"], f"{b['figure']:.3f}", "yes" if b["met"] else "**no**") for b in figures["bars"]]
+    head: tuple[str, ...] = ("what", "bar", "measured", "met")
+    rows = [(b["claim"], b["bar"], f"{b['figure']:.3f}", _yes(b)) for b in figures["bars"]]
+    note = ""
+    if anew := figures.get("retrained"):
+        head = (*head, "trained anew", "met")
+        rows = [(*row, f"{b['figure']:.3f}", _yes(b)) for row, b in zip(rows, anew["bars"], strict=True)]
+        same = "the same bit for bit" if anew["same_weights"] else "not the same bit for bit"
+        note = f' "Trained anew" is a second training from the same seed; its weights are {same}.'
     return (
         f"### Measured against its bars\n\n{figures['answers']['questions']} questions, each a rendering and a wording that was "
         f"never trained on, no mask anywhere; maps averaged over {figures['maps']['questions']} of them. "
-        "P(answer) is the probability of the first token of the true answer.\n\n"
-        + _table(("what", "bar", "measured", "met"), rows)
+        f"P(answer) is the probability of the first token of the true answer.{note}\n\n" + _table(head, rows)
     )
+
+
+def _yes(bar: dict[str, Any]) -> str:
+    return "yes" if bar["met"] else "**no**"
 
 
 def _answers(figures: dict[str, Any]) -> str:
