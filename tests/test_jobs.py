@@ -163,6 +163,19 @@ def test_a_request_after_a_cancellation_is_done_and_nothing_is_stopped():
     assert bench.stopped == []
 
 
+def test_a_request_after_a_dropped_one_is_done_and_nothing_is_stopped():
+    bench = Bench()
+    bench.submit_and_see_it_begin("a")
+    with bench.jobs._changed:
+        bench.jobs.submit("b")
+        bench.jobs.cancel()
+        bench.jobs.submit("c")
+    assert bench.begins.acquire(timeout=LONG)
+    bench.release()
+    assert bench.finished == ["c"]
+    assert bench.stopped == []
+
+
 def test_failures_are_told_with_their_request_and_the_next_one_works():
     bench = Bench()
     bench.go.set()
