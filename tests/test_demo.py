@@ -41,12 +41,12 @@ def model(name: str) -> mw.VLM:
 def figures(name: str) -> dict:
     """The measures that have bars, on a smaller sample than the card's."""
     vlm, specs = model(name), demo_specs(48, seed=SEED)
-    corruption, maps = measures.corruption_and_maps(vlm, specs, 10, SEED)
+    corruption, maps = measures.corruption_and_maps(vlm, specs, 6, SEED)
     return {
         "answers": measures.answers(vlm, specs),
         "corruption": corruption,
         "maps": maps,
-        "interchange": measures.interchange(vlm, 16, SEED),
+        "interchange": measures.interchange(vlm, 12, SEED),
     }
 
 
@@ -117,13 +117,13 @@ def test_a_landmark_named_in_words_is_answered_whatever_the_picture(name):
 
 @both
 def test_both_constraints_are_needed(name):
-    triples = measures.two_constraints(16, SEED)
+    triples = measures.two_constraints(12, SEED)
     for first, other_language, other_picture in triples:
         assert len({first.answer, other_language.answer, other_picture.answer}) == 3
         assert first.image.tobytes() == other_language.image.tobytes() != other_picture.image.tobytes()
         assert first.text_constraints != other_language.text_constraints
         assert first.text == other_picture.text
-    multi = measures.multi_constraint(model(name), 16, SEED)
+    multi = measures.multi_constraint(model(name), 12, SEED)
     assert min(multi["follows_language"], multi["follows_picture"]) >= 0.9
 
 
