@@ -11,6 +11,7 @@ VENV ?= .venv
 export VENV
 # torch's threads would otherwise spin while they wait, which on a busy machine makes small models many times slower.
 export OMP_WAIT_POLICY ?= PASSIVE
+export npm_config_update_notifier := false
 LAB_ARGS ?=
 TEST_ARGS ?=
 
