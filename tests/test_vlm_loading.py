@@ -163,3 +163,12 @@ def test_an_answer_that_melts_into_the_prompt_is_refused():
 def test_every_error_is_a_value_error(error):
     assert issubclass(error, MllmWidgetsError)
     assert issubclass(error, ValueError)
+
+
+@pytest.mark.parametrize(("name", "meant"), [("demmo", "demo"), ("Demo-Ordinry", "demo-ordinary")])
+def test_a_misspelt_demo_model_is_guessed_without_asking_the_network(name, meant, monkeypatch):
+    from transformers import AutoConfig
+
+    monkeypatch.setattr(AutoConfig, "from_pretrained", lambda *_, **__: pytest.fail("asked for a config"))
+    with pytest.raises(ModelError, match=f"Did you mean '{meant}'"):
+        mw.load(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import logging
 import os
 import warnings
@@ -70,6 +71,10 @@ def _load_name(name: str, template: str | None, options: dict[str, Any]) -> VLM:
     from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 
     demo = name in DEMO_NAMES
+    near = difflib.get_close_matches(name.lower(), DEMO_NAMES, n=1, cutoff=0.75)
+    if near and not demo and not Path(name).exists():
+        # no Hugging Face id is written like this, and asking for it would take half a minute where there is no network
+        raise ModelError(f"model={name!r} is no model. Did you mean {near[0]!r}?")
     source = str(DEMO_MODELS / name) if demo else name
     if demo:
         options = {"dtype": torch.float32, **options}
@@ -126,17 +131,20 @@ def _first_line(error: Exception) -> str:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """No progress bars and no advice about image processors on the user's screen while loading."""
+    """No progress bars, no advice about image processors and no log of retries on the user's screen while loading."""
     from transformers.utils import logging as hf
 
-    bars, level = hf.is_progress_bar_enabled(), logging.getLogger("transformers").level
+    loggers = [logging.getLogger(name) for name in ("transformers", "huggingface_hub")]
+    bars, levels = hf.is_progress_bar_enabled(), [logger.level for logger in loggers]
     hf.disable_progress_bar()
-    logging.getLogger("transformers").setLevel(logging.ERROR)
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logging.getLogger("transformers").setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
         if bars:
             hf.enable_progress_bar()
