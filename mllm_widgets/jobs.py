@@ -8,6 +8,7 @@ leaves nothing behind.  Nothing here knows of models or widgets.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
@@ -48,8 +49,8 @@ class Latest(Generic[Request]):
     failed: called on the worker's thread with (request, exception) when work raises; without it the exception ends the thread.
     stopped: called on the worker's thread with the newest request when that was cancelled, whether it ran or still waited, and nothing
         was asked after it; not once closed.
-    settle: seconds without a newer request that must pass after a cancellation before work begins again.  The first request starts at
-        once; a burst of moves then costs that start and one full computation, not one start for each move.
+    settle: seconds that must pass without a newer request before one begins that came on the heels of another, or while one ran.  The first
+        request of a burst begins at once and the last when the burst is over: ten quick moves cost two computations at most.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class Latest(Generic[Request]):
         *,
         failed: Callable[[Request, Exception], None] | None = None,
         stopped: Callable[[Request], None] | None = None,
-        settle: float = 0.08,
+        settle: float = 0.12,
     ) -> None:
         self._work, self._failed, self._stopped, self._settle = work, failed, stopped, settle
         self._changed = threading.Condition()
@@ -67,6 +68,8 @@ class Latest(Generic[Request]):
         self._token: CancelToken | None = None
         self._thread: threading.Thread | None = None
         self._closed = False
+        self._asked = float("-inf")  # when the newest request came, on the monotonic clock
+        self._hurried = False  # it came in a burst
         self.started = 0  # computations begun, for tests and curiosity
 
     def submit(self, request: Request) -> None:
@@ -74,6 +77,9 @@ class Latest(Generic[Request]):
         with self._changed:
             if self._closed:
                 return
+            now = time.monotonic()
+            self._hurried = self._token is not None or now - self._asked < self._settle
+            self._asked = now
             self._waiting[:] = [request]
             self._dropped.clear()
             self._stop_running()
@@ -126,11 +132,10 @@ class Latest(Generic[Request]):
                     self._changed.notify_all()
 
     def _work_off(self) -> None:
-        interrupted = False
         while True:
             with self._changed:
-                while interrupted and self._waiting and self._changed.wait(self._settle):
-                    pass  # another request came in: wait until the burst is over
+                while self._waiting and self._hurried and (rest := self._asked + self._settle - time.monotonic()) > 0:
+                    self._changed.wait(rest)
                 token = CancelToken() if self._waiting else None
                 if token is not None:
                     request = self._waiting.pop()
@@ -146,10 +151,10 @@ class Latest(Generic[Request]):
                 if self._stopped is not None:
                     self._stopped(request)
                 continue
-            interrupted = not self._finish(request, token)
+            done = self._finish(request, token)
             with self._changed:
                 self._token = None
-                if interrupted and not (self._waiting or self._dropped or self._closed):
+                if not done and not (self._waiting or self._dropped or self._closed):
                     self._dropped.append(request)
 
     def _finish(self, request: Request, token: CancelToken) -> bool:

@@ -308,3 +308,13 @@ def test_no_request_is_lost_when_the_worker_is_about_to_end():
         jobs.submit(("alone", i))
         assert jobs.wait(LONG)
     assert done[-300:] == [("alone", i) for i in range(300)]
+
+
+def test_a_burst_costs_two_computations_even_where_each_is_quicker_than_the_moves():
+    done = []
+    jobs = Latest(lambda request, _token: done.append(request), settle=0.15)
+    for request in range(10):
+        jobs.submit(request)
+        time.sleep(0.02)  # work is done long before the next move
+    assert jobs.wait(5)
+    assert done == [0, 9]

@@ -86,7 +86,7 @@ def test_a_folder_without_a_model_is_refused(tmp_path):
     with pytest.raises(ModelError, match="cannot be loaded"):
         mw.load(tmp_path)
     with pytest.raises(ModelError, match="misspelt, or the machine offline"):
-        mw.load("demo-ordinari")
+        mw.load("no-such-model")
 
 
 def test_a_model_in_memory_needs_its_processor():
