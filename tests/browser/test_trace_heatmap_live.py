@@ -144,7 +144,8 @@ def test_ten_quick_moves_cost_at_most_two_computations(lab: Lab, heatmap: Locato
     lab.ask_kernel("begun = heatmap._jobs.started")
     slider(heatmap).focus()
     for key in ["ArrowRight"] * 6 + ["ArrowLeft"] * 4:  # ends at window 3
-        lab.page.keyboard.press(key)  # not the slider's press: that looks for the slider each time, and is no quick move
+        # not the slider's own press, which looks for the slider each time and is no quick move
+        lab.page.keyboard.press(key)
     complete(heatmap)
     assert int(lab.ask_kernel("heatmap.wait(60); print(heatmap._jobs.started - begun)")) <= 2
     assert float(lab.ask_kernel(MATCHES.format(window=3))) <= 1e-6
