@@ -149,7 +149,7 @@ def released_cell(vlm: Any, setup: Any, cell: Cell) -> float:
         hidden_of(output)[2, cell.position] = hidden_of(output)[0, cell.position]
         return output
 
-    with getattr(vlm.layers[cell.layer], cell.module).register_forward_hook(restore):
+    with vlm.block(cell.layer, cell.module).register_forward_hook(restore):
         logits = vlm.model(**repeated(setup, 3, 1)).logits[2, -1]
     return float(logits.float().softmax(-1)[setup.answer_id])
 
@@ -184,7 +184,7 @@ def batched_cells(vlm: Any, setup: Any, cells: list[Cell], clean: dict[tuple[str
                 hidden_of(output)[row, position] = values[position]
             return output
 
-        handles.append(getattr(vlm.layers[layer], module).register_forward_hook(restore))
+        handles.append(vlm.block(layer, module).register_forward_hook(restore))
     logits = vlm.model(**repeated(setup, len(cells), 0), logits_to_keep=1).logits[:, -1]
     for handle in handles:
         handle.remove()

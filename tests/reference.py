@@ -27,7 +27,7 @@ def hooks(vlm, sites, function):
 
         return run
 
-    handles = [getattr(vlm.layers[site[0]], site[1]).register_forward_hook(hook(site)) for site in sites]
+    handles = [vlm.block(*site).register_forward_hook(hook(site)) for site in sites]
     try:
         yield
     finally:

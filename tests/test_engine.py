@@ -9,7 +9,7 @@ import torch
 import mllm_widgets as mw
 from mllm_widgets.errors import TraceError
 from mllm_widgets.tracing import prepare_trace, run_trace
-from mllm_widgets.tracing import setup as preparing
+from mllm_widgets.tracing.continuation import Continuation
 from mllm_widgets.tracing.engine import Write, run_rows
 
 from .random_llava import random_question, random_vlm
@@ -166,13 +166,13 @@ def test_modes_and_gradients_come_back():
 
 
 def test_a_model_that_does_not_continue_from_its_cache_is_refused(vlm, monkeypatch):
-    right = preparing.suffix_inputs
+    right = Continuation.inputs
 
-    def shifted(embeds, prefix, start):
-        inputs = right(embeds, prefix, start)
+    def shifted(self, embeds):
+        inputs = right(self, embeds)
         return {**inputs, "position_ids": inputs["position_ids"] + 40}
 
-    monkeypatch.setattr(preparing, "suffix_inputs", shifted)
+    monkeypatch.setattr(Continuation, "inputs", shifted)
     with pytest.raises(TraceError, match="continued from stored keys and values"):
         prepare_trace(vlm, random_question(), corruption="Taj Mahal")
 

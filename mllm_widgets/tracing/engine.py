@@ -13,7 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from .setup import TraceSetup, suffix_inputs
+from mllm_widgets.vlm.families.base import part
+
+from .continuation import hidden
+from .setup import TraceSetup
 
 
 @dataclass(frozen=True)
@@ -44,8 +47,8 @@ def window_layers(centre: int, window: int, layers: int) -> range:
 
 
 def order_cells(setup: TraceSetup, modules: int) -> Cells:
-    """All cells from the first constraint token on, those that make the picture useful first: constraint and last token."""
-    positions = [p for p in setup.text_positions if p >= setup.start]
+    """All cells that can have an effect, those that make the picture useful first: constraint and last token."""
+    positions = [p for p in setup.text_positions if p >= setup.first]
     early = [*reversed(setup.encoded.constraint), positions[-1]]
     ordered = list(dict.fromkeys([*early, *positions]))
     grid = [(m, layer, p) for p in ordered for m in range(modules) for layer in range(len(setup.vlm.layers))]
@@ -88,15 +91,11 @@ def run_rows(setup: TraceSetup, rows: int, writes: Iterable[Write], embeds: torc
     # nnsight serves requests in the order in which the model runs: attention before MLP
     ordered = sorted(writes, key=lambda write: (write.layer, write.module == "mlp"))
     nn = setup.vlm.nnsight
-    with nn.trace(**suffix_inputs(embeds, setup.prefix, setup.start), use_cache=True, logits_to_keep=1):
+    with nn.trace(**setup.continuation.inputs(embeds)):
         for write in ordered:
-            if write.module == "mlp":
-                mlp = nn.model.language_model.layers[write.layer].mlp.output
-                mlp[write.rows.to(mlp.device), write.at.to(mlp.device)] = write.values.to(mlp)
-            else:
-                attention = nn.model.language_model.layers[write.layer].self_attn.output[0]
-                attention[write.rows.to(attention.device), write.at.to(attention.device)] = write.values.to(attention)
-        logits = nn.lm_head.output[:, -1].save()
+            block = hidden(part(nn, setup.vlm.site(write.layer, write.module)).output)
+            block[write.rows.to(block.device), write.at.to(block.device)] = write.values.to(block)
+        logits = part(nn, setup.vlm.family.head).output[:, -1].save()
     return logits.float().softmax(-1)[:, setup.answer_id].cpu().numpy()
 
 

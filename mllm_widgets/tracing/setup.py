@@ -7,19 +7,20 @@ first constraint token to the end of the prompt.
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass, field
-from typing import Any
 
+import nnsight
 import numpy as np
 import torch
 
 from mllm_widgets.errors import TraceError
 from mllm_widgets.results import BEFORE_CONSTRAINT, Answer, TokenInfo
 from mllm_widgets.vlm.asking import first_token_answer
+from mllm_widgets.vlm.families.base import part
 from mllm_widgets.vlm.model import VLM, Encoding
 from mllm_widgets.vlm.question import Question
 
+from .continuation import Continuation, hidden
 from .corruption import swap_constraint
 
 MODULES = ("mlp", "self_attn")
@@ -29,8 +30,7 @@ MODULES = ("mlp", "self_attn")
 class TraceSetup:
     """Clean and corrupted runs of one question, ready for any window.
 
-    start: position of the first constraint token; suffixes begin there.
-    prefix: keys and values of the positions before `start`.
+    continuation: what all runs share; suffixes begin at `start`, the first constraint token where the prefix may be shared.
     clean_embeds, corrupted_embeds: (1, suffix, width) input embeddings of the two suffixes.
     clean_outputs: module -> (layers, suffix, width), what restoring writes.
     """
@@ -46,12 +46,21 @@ class TraceSetup:
     clean: float
     corrupted: float
     corrupted_best: str
-    start: int
-    prefix: Any = field(repr=False)
+    continuation: Continuation = field(repr=False)
     clean_embeds: torch.Tensor = field(repr=False)
     corrupted_embeds: torch.Tensor = field(repr=False)
     clean_outputs: dict[str, torch.Tensor] = field(repr=False)
     warnings: tuple[str, ...]
+
+    @property
+    def first(self) -> int:
+        """The first position that may differ between runs; restoring anything before it changes nothing."""
+        return self.encoded.constraint[0] if self.vlm.family.is_causal(self.vlm.model) else 0
+
+    @property
+    def start(self) -> int:
+        """The first position of a suffix."""
+        return self.continuation.start
 
     @property
     def text_positions(self) -> list[int]:
@@ -63,7 +72,7 @@ class TraceSetup:
         """Every row of a picture of the map: text tokens in order, runs of visual tokens folded into one row each."""
         rows: list[TokenInfo] = []
         for token in self.encoded.tokens:
-            traced = token.position >= self.start
+            traced = token.position >= self.first
             reason = "" if traced else BEFORE_CONSTRAINT
             if token.kind == "visual" and rows and rows[-1].kind == "visual":
                 last = rows.pop()
@@ -104,14 +113,14 @@ def prepare(vlm: VLM, question: Question, corruption: str, answer: str | None = 
         )
     encoded = vlm.encode(question)
     corrupted_ids, fitted = swap_constraint(vlm, question, encoded, corruption)
-    start, length = encoded.constraint[0], len(encoded.input_ids)
+    start = encoded.constraint[0]
     if encoded.visual[start:].any():
         raise TraceError(
             "the picture stands after the constraint in this prompt, so a text swap reaches its tokens; put {image} first."
         )
     with vlm.running():
-        embeds, cache, outputs, logits = _clean_run(vlm, encoded, start)
-        cache.crop(start - length)  # negative: how many positions to drop
+        embeds, continuation, outputs, logits = _clean_run(vlm, encoded, start)
+        start = continuation.start  # 0 where no prefix may be shared
         model_answer = first_token_answer(vlm, logits)
         answer_id = model_answer.token_id if answer is None else _token_of(vlm, encoded, answer)
         swapped = embeds[:, start:].clone()
@@ -120,7 +129,7 @@ def prepare(vlm: VLM, question: Question, corruption: str, answer: str | None = 
         ids = torch.as_tensor(corrupted_ids[list(encoded.constraint)], device=device)
         swapped[0, where] = vlm.model.get_input_embeddings()(ids).to(swapped.dtype)
         both = torch.cat([embeds[:, start:], swapped])
-        again, after = _suffix_logits(vlm, both, cache, start).float().softmax(-1)
+        again, after = _suffix_logits(vlm, both, continuation).float().softmax(-1)
     clean, corrupted = float(model_answer.probabilities[answer_id]), float(after[answer_id])
     _check_continuation(vlm, model_answer.probability, float(again[model_answer.token_id]))
     corrupted_best = vlm.tokenizer.decode([int(after.argmax())])
@@ -136,8 +145,7 @@ def prepare(vlm: VLM, question: Question, corruption: str, answer: str | None = 
         clean=clean,
         corrupted=corrupted,
         corrupted_best=corrupted_best,
-        start=start,
-        prefix=cache,
+        continuation=continuation,
         clean_embeds=embeds[:, start:].clone(),
         corrupted_embeds=swapped,
         clean_outputs=outputs,
@@ -149,44 +157,44 @@ def prepare(vlm: VLM, question: Question, corruption: str, answer: str | None = 
 
 def _clean_run(
     vlm: VLM, encoded: Encoding, start: int
-) -> tuple[torch.Tensor, Any, dict[str, torch.Tensor], torch.Tensor]:
-    """(input embeddings (1, positions, width), cache, clean outputs from `start` on, last logits) in one forward pass."""
-    nn = vlm.nnsight
+) -> tuple[torch.Tensor, Continuation, dict[str, torch.Tensor], torch.Tensor]:
+    """(input embeddings (1, positions, width), what other runs share, clean outputs from `start` on, last logits), in one forward pass."""
+    nn, family = vlm.nnsight, vlm.family
+    shares = family.shares_prefix(vlm.model)
+    start = start if shares else 0
     attention, mlp = [], []
-    with nn.trace(**encoded.inputs, use_cache=True, logits_to_keep=1):
-        embeds = nn.model.language_model.inputs[1]["inputs_embeds"].save()
+    with nn.trace(**encoded.inputs, use_cache=shares, logits_to_keep=1):
+        context = nnsight.save(family.context(nn, encoded.inputs))
+        given = nnsight.save(dict(part(nn, family.decoder).inputs[1]))
         for layer in range(len(vlm.layers)):
-            attention.append(nn.model.language_model.layers[layer].self_attn.output[0][0, start:].clone().save())
-            mlp.append(nn.model.language_model.layers[layer].mlp.output[0, start:].clone().save())
-        cache = nn.model.language_model.output.cache.save()
-        logits = nn.lm_head.output[0, -1].save()
+            block = hidden(part(nn, vlm.site(layer, "self_attn")).output)
+            attention.append(block[0, start:].clone().save())
+            block = hidden(part(nn, vlm.site(layer, "mlp")).output)
+            mlp.append(block[0, start:].clone().save())
+        after = part(nn, family.decoder).output.save()
+        logits = part(nn, family.head).output[0, -1].save()
+    embeds = given.get("inputs_embeds")
+    if embeds is None:  # a text-only model embeds inside its decoder
+        embeds = vlm.model.get_input_embeddings()(encoded.inputs["input_ids"])
+    prefix = None
+    if shares:
+        prefix = after.cache
+        prefix.crop(start - embeds.shape[1])  # negative: how many positions to drop
+    positions = given.get("position_ids")
+    positions = torch.arange(embeds.shape[1], device=embeds.device)[None] if positions is None else positions
     device = embeds.device
     outputs = {
         "mlp": torch.stack([value.to(device) for value in mlp]),
         "self_attn": torch.stack([value.to(device) for value in attention]),
     }
-    return embeds, cache, outputs, logits
+    return embeds, Continuation(start, prefix, positions[..., start:], dict(context)), outputs, logits
 
 
-def suffix_inputs(embeds: torch.Tensor, prefix: Any, start: int) -> dict[str, Any]:
-    """Model inputs that run suffixes (rows, suffix, width) after a prefix (one row of keys and values, copied here)."""
-    rows, suffix = embeds.shape[:2]
-    cache = copy.deepcopy(prefix)
-    cache.batch_repeat_interleave(rows)
-    return {
-        "inputs_embeds": embeds,
-        # nnsight would make a mask of the suffix's length alone, which hides the prefix
-        "attention_mask": torch.ones(rows, start + suffix, dtype=torch.long, device=embeds.device),
-        "position_ids": torch.arange(start, start + suffix, device=embeds.device)[None].expand(rows, -1),
-        "cache": cache,
-    }
-
-
-def _suffix_logits(vlm: VLM, embeds: torch.Tensor, prefix: Any, start: int) -> torch.Tensor:
+def _suffix_logits(vlm: VLM, embeds: torch.Tensor, continuation: Continuation) -> torch.Tensor:
     """Last-position logits (rows, vocabulary) of unpatched suffixes."""
     nn = vlm.nnsight
-    with nn.trace(**suffix_inputs(embeds, prefix, start), use_cache=True, logits_to_keep=1):
-        logits = nn.lm_head.output[:, -1].save()
+    with nn.trace(**continuation.inputs(embeds)):
+        logits = part(nn, vlm.family.head).output[:, -1].save()
     return logits  # noqa: RET504 - nnsight compiles the block, which therefore cannot return
 
 

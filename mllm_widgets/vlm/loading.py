@@ -13,7 +13,8 @@ from typing import Any
 
 from mllm_widgets.errors import ModelError
 
-from .model import VLM, decoder_layers
+from .families import family_of
+from .model import VLM
 
 DEMO_MODELS = Path(__file__).resolve().parent.parent / "demo" / "models"
 DEMO_NAMES = ("demo", "demo-ordinary")
@@ -53,7 +54,7 @@ def load(model: Any = "demo", processor: Any = None, *, template: str | None = N
         raise ModelError(
             f"model is a {type(model).__name__}; expected a name, a folder, a Hugging Face model or an nnsight TransformersModel."
         )
-    decoder_layers(model)  # a text-only model is refused as such, before anyone looks for its processor
+    family_of(model)  # a text-only model is refused as such, before anyone looks for its processor
     if processor is None or not hasattr(processor, "tokenizer"):
         got = "missing" if processor is None else f"a {type(processor).__name__} without a tokenizer"
         raise ModelError(

@@ -17,6 +17,8 @@ from mllm_widgets.errors import ConstraintError, ModelError, QuestionError
 from mllm_widgets.results import TokenInfo
 
 from . import prompts, spans
+from .families import family_of
+from .families.base import part
 from .question import Question
 
 # One lock per model, not per VLM: the same model may be loaded twice, with two templates.
@@ -56,7 +58,8 @@ class VLM:
         self.model, self.processor, self.name = model, processor, name or type(model).__name__
         self.template, self.card = template, card
         self.tokenizer = processor.tokenizer
-        self.layers: Any = decoder_layers(model)
+        self.family = family_of(model)
+        self.layers: Any = part(model, f"{self.family.decoder}.{self.family.layers}")
         self.lock = _LOCKS.setdefault(model, threading.RLock())
         self._nnsight: Any = None
 
@@ -76,9 +79,17 @@ class VLM:
         return self._nnsight
 
     @property
-    def image_token_id(self) -> int:
-        """The id that stands for a visual token."""
-        return int(self.model.config.image_token_id)
+    def image_token_id(self) -> int | None:
+        """The id that stands for a visual token; None where pictures are not in the sequence."""
+        return self.family.image_token_id(self.model)
+
+    def site(self, layer: int, module: str) -> str:
+        """Dotted path from the model, or from its nnsight wrapper, to a sub-block ("mlp" or "self_attn")."""
+        return self.family.site(self.model, layer, module)
+
+    def block(self, layer: int, module: str) -> nn.Module:
+        """A sub-block ("mlp" or "self_attn") of the model itself."""
+        return part(self.model, self.site(layer, module))
 
     def __repr__(self) -> str:
         count = sum(p.numel() for p in self.model.parameters())
@@ -116,7 +127,7 @@ class VLM:
         if "pixel_values" in inputs:
             inputs["pixel_values"] = inputs["pixel_values"].to(self.model.dtype)
         ids = inputs["input_ids"][0].cpu().numpy()
-        visual = ids == self.image_token_id
+        visual = ids == -1 if self.image_token_id is None else ids == self.image_token_id
         positions: tuple[int, ...] = ()
         if span is not None:
             positions = self._positions(prompt, text, span, ids)
@@ -194,25 +205,3 @@ def _train(modules: list[nn.Module]) -> None:
             late = interrupt
     if late is not None:
         raise late
-
-
-def decoder_layers(model: Any) -> nn.ModuleList:
-    """The language model's decoder layers, each with `self_attn` and `mlp`.
-
-    Raises ModelError for a model that is no vision-language model of a known shape.
-    """
-    name = type(model).__name__
-    inner = getattr(model, "model", None)
-    language = getattr(inner, "language_model", None)
-    layers = getattr(language, "layers", None)
-    if layers is None or getattr(model.config, "image_token_id", None) is None:
-        raise ModelError(
-            f"model is a {name}, which is not a vision-language model this package can trace: looked for its decoder at "
-            "`model.language_model.layers` and for `config.image_token_id`. Expected a Hugging Face class such as "
-            "LlavaForConditionalGeneration; a text-only model has no picture to ask about."
-        )
-    if not all(hasattr(layers[0], part) for part in ("self_attn", "mlp")):
-        raise ModelError(
-            f"model is a {name} whose decoder layers have no `self_attn` and `mlp`; only such layers can be traced."
-        )
-    return layers

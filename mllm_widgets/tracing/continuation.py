@@ -1,0 +1,55 @@
+"""Running many rows from where they begin to differ.
+
+What all rows of a question have in common is computed once, in the clean run: keys and values of the prefix, positions, and whatever else the
+family's decoder needs besides embeddings.  A row is then a suffix of embeddings.  Where a family's positions see later ones, nothing may
+be shared: the suffix is the whole prompt and there is no prefix.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+
+@dataclass(frozen=True, eq=False)
+class Continuation:
+    """What every run of a question shares.
+
+    start: position where suffixes begin.
+    prefix: keys and values of the positions before `start` (one row), or None where nothing is shared.
+    positions: the decoder's position ids of the suffix, (..., 1, suffix); None where the model counts by itself.
+    context: what the family adds, each with a batch dimension of one.
+    """
+
+    start: int
+    prefix: Any = field(repr=False)
+    positions: torch.Tensor | None = field(repr=False)
+    context: dict[str, torch.Tensor] = field(repr=False)
+
+    def inputs(self, embeds: torch.Tensor) -> dict[str, Any]:
+        """Arguments of a trace that runs suffixes (rows, suffix, width); the prefix is copied for every row."""
+        rows, suffix = embeds.shape[:2]
+        made: dict[str, Any] = {
+            "inputs_embeds": embeds,
+            # nnsight would make a mask of the suffix's length alone, which hides the prefix
+            "attention_mask": torch.ones(rows, self.start + suffix, dtype=torch.long, device=embeds.device),
+            "use_cache": self.prefix is not None,
+            "logits_to_keep": 1,
+        }
+        if self.prefix is not None:
+            cache = copy.deepcopy(self.prefix)
+            cache.batch_repeat_interleave(rows)
+            made["cache"] = cache
+        if self.positions is not None:
+            made["position_ids"] = self.positions.expand(*self.positions.shape[:-2], rows, suffix)
+        for name, value in self.context.items():
+            made[name] = value.expand(rows, *value.shape[1:])
+        return made
+
+
+def hidden(output: Any) -> Any:
+    """The hidden states of a sub-block's output, which some classes wrap in a tuple."""
+    return output[0] if isinstance(output, tuple) else output
