@@ -68,7 +68,15 @@ class Family:
 
         Only a causal family, and only where every layer keeps all keys and takes up from them.
         """
-        return self.is_causal(model)
+        return self.is_causal(model) and keeps_all_keys(model.config.get_text_config())
+
+    def fitted(self, model: Any) -> Family:
+        """The family as one model has it: a class that takes any decoder has names that only the loaded model knows."""
+        return self
+
+    def written(self, processor: Any, prompt: str) -> str:
+        """The prompt as the processor tokenizes it, image tokens not yet expanded: some add a first token or a line end themselves."""
+        return prompt
 
     def context(self, root: Any, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """What a run that starts from embeddings needs besides them, each with a batch dimension of one.
@@ -128,6 +136,7 @@ def family_of(model: Any) -> Family:
     except (AttributeError, IndexError) as error:
         raise ModelError(
             f"model is a {name} without the parts of {family.name}: looked for {family.site(model, 0, 'mlp')}, "
+        family = family.fitted(model)
             f"{family.site(model, 0, 'self_attn')} and {family.head} ({error}). Another version of transformers may have moved them."
         ) from error
     return family
@@ -138,3 +147,11 @@ def part(root: Any, path: str) -> Any:
     return functools.reduce(
         lambda at, name: at[int(name)] if name.isdigit() else getattr(at, name), path.split("."), root
     )
+def keeps_all_keys(config: Any) -> bool:
+    """Does every layer of a decoder keep the keys and values of all positions?  Sliding, chunked and recurrent layers do not."""
+    types = getattr(config, "layer_types", None)
+    if types:
+        return set(types) == {"full_attention"}
+    return getattr(config, "sliding_window", None) is None and getattr(config, "attention_chunk_size", None) is None
+
+
