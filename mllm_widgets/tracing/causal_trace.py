@@ -14,7 +14,7 @@ from mllm_widgets.vlm.model import VLM
 from mllm_widgets.vlm.question import Question
 
 from .engine import order_cells, restored_probabilities
-from .setup import MODULES, TraceSetup, prepare
+from .setup import MODULES, SITES, TraceSetup, prepare
 
 DEFAULT_CORRUPTIONS = ("Taj Mahal", "Eiffel Tower")
 BATCH_ROWS = 96
@@ -70,7 +70,8 @@ def causal_trace(
     ----------
     corruption: words that take the constraint's place, fitted to its tokens; see `prepare_trace` for the default.
     window: how many neighbouring layers are restored together, centred and clipped; `window=5` is l-2 .. l+2.
-    modules: which sub-blocks to trace, of "mlp" and "self_attn"; each is restored by itself.
+    modules: what to restore, of "mlp", "self_attn" (a sub-block's output) and "residual" (the layer's output, everything computed at
+        that token so far); each is restored by itself.
     answer: whose first token to score; the model's own answer by default.
     batch_size: restored runs in one forward pass.
     on_cells: called with a `CellBatch` after each pass.
@@ -166,9 +167,9 @@ def _check(window: Any, modules: Any, layers: int) -> tuple[int, tuple[str, ...]
             f"window={window} is outside 1 to {layers}; it counts the layers restored together, and this model has {layers}."
         )
     modules = (modules,) if isinstance(modules, str) else tuple(modules)
-    unknown = [m for m in modules if m not in MODULES]
+    unknown = [m for m in modules if m not in SITES]
     if unknown or not modules or len(set(modules)) < len(modules):
         raise TraceError(
-            f"modules={modules!r} must name each of {MODULES} at most once and at least one; unknown: {unknown or 'none'}."
+            f"modules={modules!r} must name each of {tuple(sorted(SITES))} at most once and at least one; unknown: {unknown or 'none'}."
         )
     return int(window), modules

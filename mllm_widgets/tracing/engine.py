@@ -16,7 +16,7 @@ import torch
 from mllm_widgets.vlm.families.base import part
 
 from .continuation import hidden
-from .setup import TraceSetup
+from .setup import SITES, TraceSetup
 
 
 @dataclass(frozen=True)
@@ -88,8 +88,8 @@ def run_rows(setup: TraceSetup, rows: int, writes: Iterable[Write], embeds: torc
     """
     if embeds is None:
         embeds = setup.corrupted_embeds.expand(rows, -1, -1).contiguous()
-    # nnsight serves requests in the order in which the model runs: attention before MLP
-    ordered = sorted(writes, key=lambda write: (write.layer, write.module == "mlp"))
+    # nnsight serves requests in the order in which the model runs: attention before MLP, and the layer's own output last
+    ordered = sorted(writes, key=lambda write: (write.layer, SITES.index(write.module)))
     nn = setup.vlm.nnsight
     with nn.trace(**setup.continuation.inputs(embeds)):
         for write in ordered:

@@ -23,7 +23,8 @@ from mllm_widgets.vlm.question import Question
 from .continuation import Continuation, hidden
 from .corruption import swap_constraint
 
-MODULES = ("mlp", "self_attn")
+MODULES = ("mlp", "self_attn")  # what is traced unless the user asks for more
+SITES = ("self_attn", "mlp", "residual")  # what can be restored, in the order in which a layer computes it
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,15 +163,14 @@ def _clean_run(
     nn, family = vlm.nnsight, vlm.family
     shares = family.shares_prefix(vlm.model)
     start = start if shares else 0
-    attention, mlp = [], []
+    recorded: dict[str, list[torch.Tensor]] = {site: [] for site in SITES}
     with nn.trace(**encoded.inputs, use_cache=shares, logits_to_keep=1):
         context = nnsight.save(family.context(nn, encoded.inputs))
         given = nnsight.save(dict(part(nn, family.decoder).inputs[1]))
         for layer in range(len(vlm.layers)):
-            block = hidden(part(nn, vlm.site(layer, "self_attn")).output)
-            attention.append(block[0, start:].clone().save())
-            block = hidden(part(nn, vlm.site(layer, "mlp")).output)
-            mlp.append(block[0, start:].clone().save())
+            for site in SITES:
+                block = hidden(part(nn, vlm.site(layer, site)).output)
+                recorded[site].append(block[0, start:].clone().save())
         after = part(nn, family.decoder).output.save()
         logits = part(nn, family.head).output[0, -1].save()
     embeds = given.get("inputs_embeds")
@@ -183,10 +183,7 @@ def _clean_run(
     positions = given.get("position_ids")
     positions = torch.arange(embeds.shape[1], device=embeds.device)[None] if positions is None else positions
     device = embeds.device
-    outputs = {
-        "mlp": torch.stack([value.to(device) for value in mlp]),
-        "self_attn": torch.stack([value.to(device) for value in attention]),
-    }
+    outputs = {site: torch.stack([value.to(device) for value in values]) for site, values in recorded.items()}
     return embeds, Continuation(start, prefix, positions[..., start:], dict(context)), outputs, logits
 
 

@@ -84,11 +84,11 @@ class VLM:
         return self.family.image_token_id(self.model)
 
     def site(self, layer: int, module: str) -> str:
-        """Dotted path from the model, or from its nnsight wrapper, to a sub-block ("mlp" or "self_attn")."""
+        """Dotted path from the model, or from its nnsight wrapper, to a sub-block ("mlp", "self_attn") or layer ("residual")."""
         return self.family.site(self.model, layer, module)
 
     def block(self, layer: int, module: str) -> nn.Module:
-        """A sub-block ("mlp" or "self_attn") of the model itself."""
+        """A sub-block ("mlp", "self_attn") or layer ("residual") of the model itself."""
         return part(self.model, self.site(layer, module))
 
     def __repr__(self) -> str:
