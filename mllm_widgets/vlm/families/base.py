@@ -52,8 +52,9 @@ class Family:
         return len(part(model, f"{self.decoder}.{self.layers}"))
 
     def site(self, model: Any, layer: int, module: str) -> str:
-        """Dotted path from the model to a sub-block ("mlp" or "self_attn") of a layer."""
-        return f"{self.decoder}.{self.layers}.{layer}.{self.mlp if module == 'mlp' else self.attention}"
+        """Dotted path from the model to a sub-block ("mlp" or "self_attn") of a layer; "residual" is the layer, whose output is the stream after it."""
+        block = f"{self.decoder}.{self.layers}.{layer}"
+        return block if module == "residual" else f"{block}.{self.mlp if module == 'mlp' else self.attention}"
 
     def image_token_id(self, model: Any) -> int | None:
         """The id that stands for a visual token in the sequence; None where pictures are not in the sequence."""
