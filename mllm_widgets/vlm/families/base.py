@@ -131,23 +131,18 @@ def family_of(model: Any) -> Family:
             f"mw.register_family(mw.Family({name!r}, classes=({name!r},), decoder='model.language_model'))."
         )
     try:
+        family = family.fitted(model)
         for module in ("mlp", "self_attn"):
             part(model, family.site(model, 0, module))
         part(model, family.head)
     except (AttributeError, IndexError) as error:
         raise ModelError(
             f"model is a {name} without the parts of {family.name}: looked for {family.site(model, 0, 'mlp')}, "
-        family = family.fitted(model)
             f"{family.site(model, 0, 'self_attn')} and {family.head} ({error}). Another version of transformers may have moved them."
         ) from error
     return family
 
 
-def part(root: Any, path: str) -> Any:
-    """The part of a model, or of its nnsight wrapper, at a dotted path; numbers index."""
-    return functools.reduce(
-        lambda at, name: at[int(name)] if name.isdigit() else getattr(at, name), path.split("."), root
-    )
 def keeps_all_keys(config: Any) -> bool:
     """Does every layer of a decoder keep the keys and values of all positions?  Sliding, chunked and recurrent layers do not."""
     types = getattr(config, "layer_types", None)
@@ -156,3 +151,8 @@ def keeps_all_keys(config: Any) -> bool:
     return getattr(config, "sliding_window", None) is None and getattr(config, "attention_chunk_size", None) is None
 
 
+def part(root: Any, path: str) -> Any:
+    """The part of a model, or of its nnsight wrapper, at a dotted path; numbers index."""
+    return functools.reduce(
+        lambda at, name: at[int(name)] if name.isdigit() else getattr(at, name), path.split("."), root
+    )
