@@ -1,6 +1,7 @@
 """What the computations return: plain, frozen, labelled objects.
 
-They hold no model and need no torch; widgets, pictures and tables are views of them.
+They need no torch; widgets, pictures and tables are views of them.  Only a `Trace` keeps hold of the runs it came from, and so of the model;
+its copies and pickles do not.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 BEFORE_CONSTRAINT = "before the constraint: clean and corrupted runs are identical here, so the effect is exactly 0"
+BEFORE_CORRUPTION = BEFORE_CONSTRAINT.replace("the constraint", "the corrupted tokens")
 
 
 @dataclass(frozen=True)
@@ -98,8 +100,9 @@ class Trace:
     """A MultimodalCausalTrace map (Basu et al. 2024, section 3).
 
     restored: xarray (module, layer, token), probability of the answer token in the restored run; coordinate `token` holds
-    sequence positions of the text tokens, and positions before the constraint hold `corrupted`, which is exact by causality.
+    sequence positions of the text tokens, and positions before the first corrupted one hold `corrupted`, which is exact by causality.
     clean, corrupted: probability of the answer token in those two runs.
+    corrupted_positions: sequence positions the corruption changes; those of the constraint, usually.
     """
 
     restored: xr.DataArray = field(repr=False)
@@ -117,6 +120,7 @@ class Trace:
     fitted: str
     question: str
     model: str
+    corrupted_positions: tuple[int, ...] = field(default=(), repr=False)
     _setup: Any = field(default=None, repr=False, compare=False)
 
     @property
@@ -164,6 +168,7 @@ class Trace:
     def to_code(self, layer: int, token: int, module: str = "mlp") -> str:
         """A short nnsight script that, run on its own, prints this cell's restored probability.
 
+        Store it in a file or paste it into a notebook cell: nnsight reads the source of what it runs, which `exec` of a text does not have.
         Raises TraceError if the cell is not in the map or the model it came from is gone.
         """
         from .tracing.code import cell_code
@@ -174,3 +179,7 @@ class Trace:
     def setup(self) -> Any:
         """The prepared runs this trace came from, or None once they are gone."""
         return self._setup
+
+    def __getstate__(self) -> dict[str, Any]:
+        # a copy or a pickle is of the numbers: a model has a lock, and may fill a GPU
+        return {**self.__dict__, "_setup": None}

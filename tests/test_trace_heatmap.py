@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+import copy
 import dataclasses
 import functools
 import gc
 import importlib
 import io
+import pickle
 import re
 import sys
 import threading
@@ -308,10 +310,13 @@ def test_it_says_that_the_model_is_in_use(show, trace, vlm):
     waiting = threading.Event()
     heatmap.observe(lambda change: change["new"] == "waiting" and waiting.set(), names="state")
     with vlm.lock:
+        asked = time.perf_counter()
         heatmap.window = 2
         assert waiting.wait(LONG)
-        assert heatmap.message == "waiting for the model, which is in use"
+        assert heatmap.message == "the model is in use"
+        time.sleep(1)
     assert heatmap.wait(LONG)
+    assert heatmap.seconds < time.perf_counter() - asked - 1  # waiting is not computing
     assert (heatmap.state, heatmap.message, heatmap.shown) == ("idle", "", 2)
 
 
@@ -551,6 +556,16 @@ def test_a_wrong_window_changes_nothing(show, trace, window):
         heatmap.window = "2"
     assert not heatmap._jobs.busy
     assert is_shown_completely(heatmap, trace)
+
+
+@pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, lambda trace: pickle.loads(pickle.dumps(trace))])
+def test_copies_of_a_trace_leave_the_model_behind(trace, again):
+    other = again(trace)
+    assert other.setup is None
+    assert other.restored.identical(trace.restored)
+    assert (other.answer.text, other.rows, other.warnings) == (trace.answer.text, trace.rows, trace.warnings)
+    with pytest.raises(mw.errors.TraceError, match="trace again"):
+        other.to_code(layer=2, token=trace.constraint[-1])
 
 
 def test_a_trace_that_lost_its_model_still_shows_but_does_not_move(show, trace):

@@ -200,13 +200,12 @@ class TraceHeatmap(Widget):
     def _compute(self, window: int, token: CancelToken) -> None:
         from mllm_widgets.tracing import run_trace
 
-        started = time.perf_counter()
         values, fresh = self._blank()
         self._publish_if_wanted(
             token, computing=window, state="running", message="", progress=0.0, **self._wire(values, fresh)
         )
         self._wait_for_model(token)
-        sent = time.perf_counter()
+        started = sent = time.perf_counter()
 
         def show(cells: CellBatch) -> None:
             nonlocal sent
@@ -242,7 +241,7 @@ class TraceHeatmap(Widget):
         """Say so while a cell, or another widget, uses the model."""
         lock = self._setup.vlm.lock
         while not lock.acquire(timeout=0.2):
-            self._publish_if_wanted(token, state="waiting", message="waiting for the model, which is in use")
+            self._publish_if_wanted(token, state="waiting", message="the model is in use")
         lock.release()
 
     def _failed(self, window: int, error: Exception) -> None:
