@@ -87,7 +87,7 @@ def test_every_cell_has_the_colour_python_gives_it(page, heatmap, theme, module)
     assert not wrong
 
 
-@pytest.mark.parametrize("width", [400, 800, 1300])
+@pytest.mark.parametrize("width", [350, 400, 800, 1300])
 @pytest.mark.parametrize("dark", [False, True])
 def test_it_fits_and_can_be_read_by_everybody(page, heatmap, screenshots, width, dark) -> None:
     host(page, heatmap, width=width, dark=dark)
@@ -111,6 +111,22 @@ def test_a_tooltip_never_leaves_the_widget(page, heatmap, screenshots) -> None:
             assert box["x"] + box["width"] <= 400
             assert box["y"] >= 0
     page.screenshot(path=screenshots / "page-tooltip.png", full_page=True)
+
+
+def test_the_keyboard_keeps_its_cell_in_sight(page, heatmap) -> None:
+    shape = (2, 80, heatmap.values["shape"][2])
+    wide = {"values": wire.tensor(np.zeros(shape)), "fresh": wire.tensor(np.ones(shape, dtype=np.uint8))}
+    host(page, heatmap, width=400, changes={"layers": 80, **wide})
+    where = "e => [e.scrollLeft, e.scrollLeft + e.clientWidth - e.scrollWidth]"
+    page.locator(".mw-grid").focus()
+    page.keyboard.press("End")
+    left, beyond = page.locator(".mw-scroller").evaluate(where)
+    assert left > 200
+    assert beyond == 0
+    page.keyboard.press("ArrowLeft")
+    assert page.locator(".mw-scroller").evaluate(where)[0] == left  # still in sight
+    page.keyboard.press("Home")
+    assert page.locator(".mw-scroller").evaluate(where)[0] == 0
 
 
 def test_while_cells_come_in_the_old_ones_are_dim(page, heatmap, screenshots) -> None:

@@ -122,6 +122,7 @@ export function mapView(
       cursor = to;
       pointer = undefined;
       dismissed = false;
+      reveal(scroller, cellBox(place, cursor), place.left);
     } else if (event.key === "Enter" || event.key === " ") pin(cursor);
     else if (event.key === "Escape") {
       dismissed = true;
@@ -144,6 +145,13 @@ export function mapView(
   });
   onThemeChange(redraw, signal);
   return { nodes: [box, foot], update: redraw };
+}
+
+/** Scrolls a wide map sideways so that a cell is in sight; its row's label too, while the first cells are. */
+function reveal(scroller: HTMLElement, { x, width }: { x: number; width: number }, labels: number): void {
+  const last = x + width + 1 - scroller.clientWidth;
+  const first = x <= labels ? 0 : x;
+  scroller.scrollLeft = Math.min(Math.max(scroller.scrollLeft, last), first);
 }
 
 /** The keyboard begins at the last constraint token, where there is something to see. */
