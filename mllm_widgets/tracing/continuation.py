@@ -45,6 +45,10 @@ class Continuation:
             made["cache"] = cache
         if self.positions is not None:
             made["position_ids"] = self.positions.expand(*self.positions.shape[:-2], rows, suffix)
+            if self.positions.dim() > 2:
+                # nnsight would split multimodal positions (3, rows, suffix) by their axes; beside a tensor it does not know, it
+                # hands everything to the model as it is
+                made["logits_to_keep"] = torch.tensor([-1], device=embeds.device)
         for name, value in self.context.items():
             made[name] = value.expand(rows, *value.shape[1:])
         return made

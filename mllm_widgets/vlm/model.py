@@ -187,7 +187,7 @@ class VLM:
             try:
                 for module in training:
                     module.training = False
-                with torch.inference_mode():
+                with self.family.undisturbed(self.model), torch.inference_mode():
                     yield
             finally:
                 _train(training)

@@ -6,6 +6,7 @@ lie on the picture.  Everything else works through these paths, on the model its
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -86,6 +87,10 @@ class Family:
         A runner repeats each value along its first dimension, once for every row.
         """
         return {}
+
+    def undisturbed(self, model: Any) -> contextlib.AbstractContextManager[None]:
+        """Around every run: what it would leave on the model, and a later run would read, is as before on exit."""
+        return contextlib.nullcontext()
 
     def geometry(
         self, processor: Any, model: Any, inputs: dict[str, torch.Tensor], image: Image.Image
