@@ -1,8 +1,9 @@
 """Many restored runs in one forward pass.
 
 A cell of the map is one run of the corrupted suffix in which one sub-block's output at one position, over a window of layers, is the clean
-run's.  Cells are rows of a batch that share the prefix's keys and values; one nnsight trace runs a batch and writes every row's restored
-values layer by layer (`run_rows`, which takes any writes, so that tests can ask it for more than cells).  A plain-hook reference in the tests, one cell at a time without any sharing, is the judge.
+run's.  One nnsight trace runs a pass of cells and writes every cell's restored values layer by layer: packed in one sequence (packing.py)
+where that is exact, otherwise as rows of a batch that share the prefix's keys and values (`run_rows`, which takes any writes, so that
+tests can ask it for more than cells).  A plain-hook reference in the tests, one cell at a time without any sharing, is the judge.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import torch
 from mllm_widgets.vlm.families.base import part
 
 from .continuation import hidden
+from .packing import ALL, Shortcuts, corrupted_run, run_packed
 from .setup import SITES, TraceSetup
 
 
@@ -47,11 +49,15 @@ def window_layers(centre: int, window: int, layers: int) -> range:
 
 
 def order_cells(setup: TraceSetup, modules: int) -> Cells:
-    """All cells that can have an effect, those that make the picture useful first: constraint and last token."""
+    """All cells that can have an effect, those that make the picture useful first: constraint and last token.
+
+    Both parts go up through the layers, so that the cells of a pass, which enters the decoder at its first restored layer, are close.
+    """
     positions = [p for p in setup.text_positions if p >= setup.first]
-    early = [*reversed(setup.encoded.constraint), positions[-1]]
-    ordered = list(dict.fromkeys([*early, *positions]))
-    grid = [(m, layer, p) for p in ordered for m in range(modules) for layer in range(len(setup.vlm.layers))]
+    early = list(dict.fromkeys([*reversed(setup.corrupted_text), positions[-1]]))
+    late = [p for p in positions if p not in early]
+    layers = range(len(setup.vlm.layers))
+    grid = [(m, layer, p) for some in (early, late) for layer in layers for p in some for m in range(modules)]
     module, layer, position = (np.array(column) for column in zip(*grid, strict=True))
     return Cells(module, layer, position)
 
@@ -71,9 +77,17 @@ class Write:
     values: torch.Tensor
 
 
-def restored_probabilities(setup: TraceSetup, modules: tuple[str, ...], cells: Cells, window: int) -> np.ndarray:
-    """P_restored (n,) of a batch of cells, in one forward pass."""
-    return run_rows(setup, len(cells), _writes(setup, modules, cells, window))
+def restored_probabilities(
+    setup: TraceSetup, modules: tuple[str, ...], cells: Cells, window: int, shortcuts: Shortcuts = ALL
+) -> np.ndarray:
+    """P_restored (n,) of a pass of cells, in one forward pass.  The caller holds the model."""
+    writes = list(_writes(setup, modules, cells, window))
+    run = corrupted_run(setup) if shortcuts.packed else None
+    if run is None:
+        return run_rows(setup, len(cells), writes)
+    begins = cells.position - setup.start if shortcuts.from_token else np.zeros(len(cells), dtype=int)
+    first = min(write.layer for write in writes) if shortcuts.from_layer else 0
+    return run_packed(setup, run, begins, first, writes, shortcuts)[:, setup.answer_id].cpu().numpy()
 
 
 def run_rows(setup: TraceSetup, rows: int, writes: Iterable[Write], embeds: torch.Tensor | None = None) -> np.ndarray:
