@@ -172,3 +172,11 @@ def test_a_misspelt_demo_model_is_guessed_without_asking_the_network(name, meant
     monkeypatch.setattr(AutoConfig, "from_pretrained", lambda *_, **__: pytest.fail("asked for a config"))
     with pytest.raises(ModelError, match=f"Did you mean '{meant}'"):
         mw.load(name)
+
+
+def test_asking_without_a_model_or_a_question_is_a_sentence():
+    vlm = random_vlm()
+    with pytest.raises(QuestionError, match="question is a str; expected mw.Question"):
+        mw.ask(vlm, "Which city is this?")
+    with pytest.raises(ModelError, match="vlm is a Question; expected what mw.load"):
+        mw.ask(random_question(), vlm)

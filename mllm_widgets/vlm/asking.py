@@ -6,6 +6,7 @@ import functools
 
 import torch
 
+from mllm_widgets.errors import ModelError, QuestionError
 from mllm_widgets.results import Answer
 
 from .model import VLM
@@ -23,12 +24,22 @@ def ask(vlm: VLM, question: Question, max_new_tokens: int = 8) -> Answer:
     -------
     Answer: its text, its first token with probability, and the whole first-token distribution.
 
+    Raises
+    ------
+    ModelError, QuestionError: for arguments that are no loaded model or no question.
+
     Examples
     --------
     >>> import mllm_widgets as mw
     >>> mw.ask(mw.load(), mw.datasets.demo_question("Eiffel Tower")).text
     'Paris'
     """
+    if not isinstance(vlm, VLM):
+        raise ModelError(
+            f"vlm is a {type(vlm).__name__}; expected what mw.load() returns. A Hugging Face model goes through mw.load(model, processor)."
+        )
+    if not isinstance(question, Question):
+        raise QuestionError(f"question is a {type(question).__name__}; expected mw.Question(image, text).")
     inputs = vlm.encode(question).inputs
     with vlm.running():
         generated = vlm.model.generate(
