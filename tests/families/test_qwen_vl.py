@@ -11,7 +11,16 @@ from mllm_widgets.tracing import prepare_trace, run_trace
 from mllm_widgets.vlm.families.base import part
 from tests.reference import MODULES, reference_map
 
-from .random_qwen import BUILDERS, CHAT, PictureProcessor, image_processor, qwen2_vl, random_question, random_qwen
+from .random_qwen import (
+    BUILDERS,
+    CHAT,
+    PictureProcessor,
+    image_processor,
+    qwen2_vl,
+    qwen3_vl,
+    random_question,
+    random_qwen,
+)
 
 TOLERANCE = 1e-5  # between two orders of the same float32 sums
 SIZES = {"landscape": (64, 32), "portrait": (30, 70), "square": (40, 40), "small": (20, 17), "large": (301, 190)}
@@ -79,6 +88,7 @@ def test_map_equals_the_reference(vlm, setup, window, module):
     effects = np.abs(wanted - setup.corrupted)[:, np.array(setup.text_positions) >= setup.first]
     # a flat map would agree with anything
     assert effects.max() > 0.1
+    assert np.median(effects) > 1e-4
     assert wanted.std() > 0.02
     assert np.abs(restored - wanted).max() <= TOLERANCE
 
@@ -120,6 +130,18 @@ def test_nothing_is_shared_across_a_sliding_window():
     wanted = reference_map(vlm, setup, "mlp", 1)
     assert wanted.std() > 0.01
     assert np.abs(run_trace(setup, modules=("mlp",)).restored.values[0] - wanted).max() <= TOLERANCE
+
+
+def test_deeper_visual_features_are_in_the_prefix():
+    """Suffixes are run without them; the map equals the reference because the prefix was not."""
+    setup = prepare_trace(random_qwen("Qwen3-VL"), random_question(), corruption="Taj Mahal")
+    model, processor = qwen3_vl()
+    with torch.no_grad():
+        for merger in model.model.visual.deepstack_merger_list:
+            merger.linear_fc2.weight.zero_()
+    without = prepare_trace(mw.load(model, processor), random_question(), corruption="Taj Mahal")
+    difference = without.answer.probabilities - setup.answer.probabilities
+    assert np.abs(difference).max() > 0.01
 
 
 @pytest.mark.parametrize("size", SIZES.values(), ids=SIZES)

@@ -58,3 +58,23 @@ QWEN2_VL = register_family(
         limits=f"pictures, not videos; no shared prefix where layers have a sliding window; {PROCESSOR}",
     )
 )
+
+QWEN2_5_VL = register_family(
+    QwenVL(
+        "Qwen2.5-VL",
+        classes=("Qwen2_5_VLForConditionalGeneration",),
+        checked=CHECKED,
+        limits=f"pictures, not videos; no shared prefix where layers have a sliding window; {PROCESSOR}",
+    )
+)
+
+# Its decoder adds deeper visual features to the stream after its first layers, at visual tokens only: they are in the shared prefix,
+# and a run that begins after the picture needs none of them.
+QWEN3_VL = register_family(
+    QwenVL(
+        "Qwen3-VL",
+        classes=("Qwen3VLForConditionalGeneration",),
+        checked=CHECKED,
+        limits=f"pictures, not videos; a layer's output at visual tokens is that before deeper features are added; {PROCESSOR}",
+    )
+)
