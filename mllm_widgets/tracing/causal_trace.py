@@ -13,7 +13,8 @@ from mllm_widgets.results import CellBatch, Trace
 from mllm_widgets.vlm.model import VLM
 from mllm_widgets.vlm.question import Question
 
-from .engine import order_cells, restored_probabilities
+from .engine import Cells, order_cells, restored_probabilities
+from .passes import in_passes
 from .setup import MODULES, SITES, TraceSetup, prepare
 
 DEFAULT_CORRUPTIONS = ("Taj Mahal", "Eiffel Tower")
@@ -73,8 +74,8 @@ def causal_trace(
     modules: what to restore, of "mlp", "self_attn" (a sub-block's output) and "residual" (the layer's output, everything computed at
         that token so far); each is restored by itself.
     answer: whose first token to score; the model's own answer by default.
-    batch_size: restored runs in one forward pass.
-    on_cells: called with a `CellBatch` after each pass.
+    batch_size: restored runs in one forward pass, at most; fewer are taken where more would not be faster, or would not fit in memory.
+    on_cells: called with a `CellBatch` after each pass; the first of several is small.
     cancel: an object whose `check()` raises when the work is no longer wanted; asked between passes.
 
     Returns
@@ -116,22 +117,26 @@ def run_trace(
     index = {position: i for i, position in enumerate(axis)}
     restored = np.full((len(modules), layers, len(axis)), setup.corrupted, dtype=np.float32)
     cells = order_cells(setup, len(modules))
-    for first in range(0, len(cells), batch_size):
+
+    def compute(batch: Cells) -> np.ndarray:
         if cancel is not None:
             cancel.check()
-        batch = cells[slice(first, first + batch_size)]
         # the lock is given back between passes, so that a cell waiting for the model is served
         with setup.vlm.running():
-            values = restored_probabilities(setup, modules, batch, window)
+            return restored_probabilities(setup, modules, batch, window)
+
+    done = 0
+    for batch, values in in_passes(setup, cells, batch_size, compute):
         if not np.isfinite(values).all():
             raise TraceError(
                 f"{(~np.isfinite(values)).sum()} of {len(values)} restored probabilities are not finite; the model overflows in "
                 f"{setup.vlm.model.dtype}. Load it with dtype='float32' or 'bfloat16'."
             )
+        done += len(batch)
         token = np.array([index[int(p)] for p in batch.position])
         restored[batch.module, batch.layer, token] = values
         if on_cells is not None:
-            on_cells(CellBatch(batch.module, batch.layer, token, values, first + len(batch), len(cells)))
+            on_cells(CellBatch(batch.module, batch.layer, token, values, done, len(cells)))
     return Trace(
         restored=xr.DataArray(
             restored,

@@ -114,11 +114,11 @@ def token_ids(tokenizer) -> dict[str, int]:
     return {name: tokenizer.convert_tokens_to_ids(token) for name, token in names.items()}
 
 
-def widened(model, spread: float = 0.2):
+def widened(model, spread: float = 0.2, towers: tuple[str, ...] = ("visual",)):
     """The model in evaluation mode, its vision tower drawn wide too, and its answers confident."""
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            if "visual" in name and parameter.ndim > 1:
+            if parameter.ndim > 1 and any(tower in name for tower in towers):
                 parameter.normal_(0, spread)
         model.lm_head.weight *= 3
     return model.eval()
