@@ -19,16 +19,29 @@ class Grid:
     tokens: (rows, columns) indices into the visual tokens, in the order in which they stand in the sequence.
     box: (left, top, right, bottom) in pixels of the picture.
     kind: "picture", "tile" or "thumbnail".
+    columns, rows: (columns + 1,) and (rows + 1,) where the tokens' edges lie in pixels of the picture; None where `box` is cut evenly.
+        Tiles whose size is no multiple of the patch size have a strip at their ends that no patch sees; the last token before it reaches over it.
     """
 
     tokens: np.ndarray = field(repr=False)
     box: tuple[float, float, float, float]
     kind: str = "picture"
+    columns: np.ndarray | None = field(default=None, repr=False)
+    rows: np.ndarray | None = field(default=None, repr=False)
 
     @property
     def shape(self) -> tuple[int, int]:
         """(rows, columns)."""
         return (self.tokens.shape[0], self.tokens.shape[1])
+
+    @property
+    def edges(self) -> tuple[np.ndarray, np.ndarray]:
+        """(x (columns + 1,), y (rows + 1,)) of the lines between tokens, in pixels of the picture."""
+        rows, columns = self.shape
+        left, top, right, bottom = self.box
+        x = np.linspace(left, right, columns + 1) if self.columns is None else self.columns
+        y = np.linspace(top, bottom, rows + 1) if self.rows is None else self.rows
+        return x, y
 
 
 @dataclass(frozen=True)
@@ -48,9 +61,7 @@ class VisualGeometry:
         """(count, 4) left, top, right, bottom of every visual token in pixels; NaN for those that are no patch."""
         boxes = np.full((self.count, 4), np.nan)
         for grid in self.grids:
-            rows, columns = grid.shape
-            left, top, right, bottom = grid.box
-            x, y = np.linspace(left, right, columns + 1), np.linspace(top, bottom, rows + 1)
+            x, y = grid.edges
             corners = np.stack(
                 np.broadcast_arrays(x[None, :-1], y[:-1, None], x[None, 1:], y[1:, None]), axis=-1
             )  # (rows, columns, 4)

@@ -19,6 +19,7 @@ from mllm_widgets.results import TokenInfo
 from . import prompts, spans
 from .families import family_of
 from .families.base import part
+from .geometry import VisualGeometry
 from .question import Question
 
 # One lock per model, not per VLM: the same model may be loaded twice, with two templates.
@@ -178,6 +179,26 @@ class VLM:
                 "located; pass template= with {image} before {question}."
             )
         return tuple(i + shift for i in found)
+
+    def geometry(self, question: Question) -> VisualGeometry:
+        """Where the question's visual tokens lie on its picture, in pixels.
+
+        Returns
+        -------
+        VisualGeometry: `boxes` (visual tokens, 4), in the order of `encode(question).visual`; `tokens_at(x, y)`.
+
+        Raises
+        ------
+        ModelError: if nothing is known about where this model's visual tokens lie.
+
+        Examples
+        --------
+        >>> import mllm_widgets as mw
+        >>> mw.load().geometry(mw.datasets.demo_question("Eiffel Tower")).grids[0].shape
+        (8, 8)
+        """
+        inputs = self.encode(question).inputs
+        return self.family.geometry(self.processor, self.model, inputs, question.image)
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
