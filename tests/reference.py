@@ -1,4 +1,7 @@
-"""The judge: plain PyTorch hooks, one cell at a time, one full forward pass each, nothing shared or batched."""
+"""The judge: plain PyTorch hooks, one cell at a time, one full forward pass each, nothing shared or batched.
+
+"residual" is a decoder layer's own output.  Noise is drawn here anew and added to what enters the decoder.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import numpy as np
 import torch
 
 MODULES = ("self_attn", "mlp")
+SITES = (*MODULES, "residual")
 
 
 def hidden_of(output):
@@ -27,7 +31,10 @@ def hooks(vlm, sites, function):
 
         return run
 
-    handles = [vlm.block(*site).register_forward_hook(hook(site)) for site in sites]
+    def place(layer, module):
+        return vlm.layers[layer] if module == "residual" else vlm.block(layer, module)
+
+    handles = [place(*site).register_forward_hook(hook(site)) for site in sites]
     try:
         yield
     finally:
@@ -43,28 +50,64 @@ def corrupted_inputs(setup):
 def recorded(vlm, inputs) -> dict[tuple[int, str], torch.Tensor]:
     """(layer, module) -> output (positions, width) of one full forward pass."""
     kept = {}
-    sites = [(layer, module) for layer in range(len(vlm.layers)) for module in MODULES]
+    sites = [(layer, module) for layer in range(len(vlm.layers)) for module in SITES]
     with hooks(vlm, sites, lambda site, hidden: kept.update({site: hidden[0].clone()})):
         vlm.model(**inputs)
     return kept
 
 
+def drawn(vlm, sigma: float, draws: int, seed: int, count: int) -> torch.Tensor:
+    """Noise (draws, count, width) for `count` positions, in standard deviations of the embedding matrix."""
+    weight = vlm.model.get_input_embeddings().weight.detach()
+    random = torch.randn(draws, count, weight.shape[1], generator=torch.Generator().manual_seed(seed))
+    return random * (sigma * weight.double().std(correction=0).item())
+
+
+@contextlib.contextmanager
+def noised(vlm, positions, noise):
+    """Noise (positions, width) on the embeddings that enter the decoder; None adds nothing."""
+
+    def add(_module, args, options):
+        embeds = options["inputs_embeds"].clone()
+        embeds[0, list(positions)] += noise
+        return args, {**options, "inputs_embeds": embeds}
+
+    decoder = vlm.model.get_submodule(vlm.family.decoder)
+    handle = None if noise is None else decoder.register_forward_pre_hook(add, with_kwargs=True)
+    try:
+        yield
+    finally:
+        if handle is not None:
+            handle.remove()
+
+
 @torch.no_grad()
-def reference_cell(vlm, setup, module: str, layers, position: int, clean) -> float:
-    """P_restored of one cell; `layers` are the layers restored, `clean` what `recorded` of the clean prompt."""
+def reference_cell(vlm, setup, module: str, layers, position: int, clean, noise=None) -> float:
+    """P_restored of one cell; `layers` are the layers restored, `clean` what `recorded` of the clean prompt.
+
+    `noise` (corrupted positions, width) is one draw, for a corruption that is noise.
+    """
 
     def put(site, hidden):
         hidden = hidden.clone()
         hidden[0, position] = clean[site][position]
         return hidden
 
-    with hooks(vlm, [(layer, module) for layer in layers], put):
+    with noised(vlm, setup.changed, noise), hooks(vlm, [(layer, module) for layer in layers], put):
         logits = vlm.model(**corrupted_inputs(setup)).logits[0, -1]
     return float(logits.float().softmax(-1)[setup.answer_id])
 
 
-def reference_map(vlm, setup, module: str, window: int) -> np.ndarray:
-    """P_restored (layers, text tokens), cell by cell."""
+def reference_map(vlm, setup, module: str, window: int, noise=None, positions=None) -> np.ndarray:
+    """P_restored (layers, text tokens), cell by cell; of some `positions` only, if given.
+
+    With `noise` (draws, corrupted positions, width) the mean over draws.
+    """
+    draws = [None] if noise is None else noise
+    return np.mean([_reference_map(vlm, setup, module, window, one, positions) for one in draws], axis=0)
+
+
+def _reference_map(vlm, setup, module: str, window: int, noise, positions) -> np.ndarray:
     count = len(vlm.layers)
     clean = recorded(vlm, setup.encoded.inputs)
 
@@ -73,7 +116,10 @@ def reference_map(vlm, setup, module: str, window: int) -> np.ndarray:
 
     return np.array(
         [
-            [reference_cell(vlm, setup, module, span(layer), p, clean) for p in setup.text_positions]
+            [
+                reference_cell(vlm, setup, module, span(layer), p, clean, noise)
+                for p in positions or setup.text_positions
+            ]
             for layer in range(count)
         ]
     )

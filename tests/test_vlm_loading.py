@@ -116,7 +116,7 @@ def test_what_is_no_model_is_refused(model):
         ({"window": "3"}, "window='3' is not a whole number"),
         ({"window": None}, "window=None is not a whole number"),
         ({"modules": ("mlp", "heads")}, "unknown: .'heads'"),
-        ({"modules": "residual"}, "unknown: .'residual'"),
+        ({"modules": "resid"}, "unknown: .'resid'"),
         ({"modules": ()}, "at least one"),
         ({"modules": ("mlp", "mlp")}, "at most once"),
         ({"batch_size": 0}, "batch_size=0 is not a count"),

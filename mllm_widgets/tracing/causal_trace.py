@@ -13,6 +13,7 @@ from mllm_widgets.results import CellBatch, Trace
 from mllm_widgets.vlm.model import VLM
 from mllm_widgets.vlm.question import Question
 
+from .corruption import Corruption, TokenSwap, as_corruption
 from .engine import Cells, order_cells, restored_probabilities
 from .passes import in_passes
 from .setup import MODULES, SITES, TraceSetup, prepare
@@ -22,13 +23,14 @@ BATCH_ROWS = 96
 
 
 def prepare_trace(
-    vlm: VLM, question: Question, *, corruption: str | None = None, answer: str | None = None
+    vlm: VLM, question: Question, *, corruption: str | Corruption | None = None, answer: str | None = None
 ) -> TraceSetup:
     """Run the clean and the corrupted prompt once, for any number of maps (a slider's moves share it).
 
     Parameters
     ----------
-    corruption: words that take the constraint's place; None takes "Taj Mahal", or "Eiffel Tower" if that leaves the answer as it is.
+    corruption: words that take the constraint's place, or a `TokenSwap`, `RepeatedToken` or `EmbeddingNoise`; None takes "Taj Mahal", or
+        "Eiffel Tower" if that leaves the answer as it is.
     answer: whose first token to score; None takes the model's own answer, the arg-max of the clean run.
 
     Raises
@@ -42,11 +44,11 @@ def prepare_trace(
     if not isinstance(question, Question):
         raise TraceError(f"question is a {type(question).__name__}; expected mw.Question(image, text, constraint=...).")
     if corruption is not None:
-        return prepare(vlm, question, corruption, answer)
-    first = prepare(vlm, question, DEFAULT_CORRUPTIONS[0], answer)
+        return prepare(vlm, question, as_corruption(corruption), answer)
+    first = prepare(vlm, question, TokenSwap(DEFAULT_CORRUPTIONS[0]), answer)
     if first.clean - first.corrupted >= 0.1:
         return first
-    second = prepare(vlm, question, DEFAULT_CORRUPTIONS[1], answer)
+    second = prepare(vlm, question, TokenSwap(DEFAULT_CORRUPTIONS[1]), answer)
     return second if second.corrupted < first.corrupted else first
 
 
@@ -54,7 +56,7 @@ def causal_trace(
     vlm: VLM,
     question: Question,
     *,
-    corruption: str | None = None,
+    corruption: str | Corruption | None = None,
     window: int = 1,
     modules: Sequence[str] = MODULES,
     answer: str | None = None,
@@ -64,12 +66,13 @@ def causal_trace(
 ) -> Trace:
     """Trace where the answer to a question is stored (MultimodalCausalTrace, Basu et al. 2024, section 3).
 
-    Clean run, corrupted run (the constraint's token ids replaced, the picture clean), and for every text token and layer a restored run: the
-    corrupted one with a sub-block's output at that token, over a window of layers, taken from the clean run.
+    Clean run, corrupted run (the constraint's token ids replaced, or another `corruption`; the picture clean), and for every text token and
+    layer a restored run: the corrupted one with a sub-block's output at that token, over a window of layers, taken from the clean run.
 
     Parameters
     ----------
-    corruption: words that take the constraint's place, fitted to its tokens; see `prepare_trace` for the default.
+    corruption: words that take the constraint's place, fitted to its tokens; or a `TokenSwap`, `RepeatedToken` or `EmbeddingNoise`, which
+        may also corrupt text constraints or other tokens; see `prepare_trace` for the default.
     window: how many neighbouring layers are restored together, centred and clipped; `window=5` is l-2 .. l+2.
     modules: what to restore, of "mlp", "self_attn" (a sub-block's output) and "residual" (the layer's output, everything computed at
         that token so far); each is restored by itself.
@@ -119,11 +122,14 @@ def run_trace(
     cells = order_cells(setup, len(modules))
 
     def compute(batch: Cells) -> np.ndarray:
-        if cancel is not None:
-            cancel.check()
-        # the lock is given back between passes, so that a cell waiting for the model is served
-        with setup.vlm.running():
-            return restored_probabilities(setup, modules, batch, window)
+        values = np.zeros(len(batch))
+        for draw in setup.draws:
+            if cancel is not None:
+                cancel.check()
+            # the lock is given back between passes, so that a cell waiting for the model is served
+            with setup.vlm.running():
+                values += restored_probabilities(draw, modules, batch, window) / len(setup.draws)
+        return values.astype(np.float32)
 
     done = 0
     for batch, values in in_passes(setup, cells, batch_size, compute):
@@ -158,6 +164,7 @@ def run_trace(
         fitted=setup.fitted,
         question=setup.question.text,
         model=setup.vlm.name,
+        corrupted_positions=setup.changed,
         _setup=setup,
     )
 

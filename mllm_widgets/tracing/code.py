@@ -27,7 +27,7 @@ question = mw.Question(image, {text!r})
 
 clean = vlm.encode(question).inputs
 corrupted_ids = clean["input_ids"].clone()
-corrupted_ids[0, {constraint}] = torch.tensor({swapped}, device=corrupted_ids.device)  # {phrase!r} ({fitted})
+corrupted_ids[0, {corrupted}] = torch.tensor({swapped}, device=corrupted_ids.device)  # {phrase!r} ({fitted})
 inputs = dict(
     clean,
     input_ids=torch.cat([clean["input_ids"], corrupted_ids]),
@@ -36,11 +36,14 @@ inputs = dict(
 )
 with torch.inference_mode(), nn.trace(**inputs):
     for layer in {layers}:  # window {window} around layer {layer}
-        output = nn.model.language_model.layers[layer].{module}.output{part}
+        output = nn.model.language_model.layers[layer]{part}
         output[1, {token}] = output[0, {token}]  # restore token {token}, {token_text!r}
     logits = nn.lm_head.output[:, -1].save()
 print(float(logits[1].float().softmax(-1)[{answer_id}]))  # P({answer!r}), restored
 """
+
+# A sub-block's output is added to the residual stream; "residual" is the layer's own output, the stream after it.
+_PARTS = {"mlp": ".mlp.output", "self_attn": ".self_attn.output[0]", "residual": ".output"}
 
 
 def cell_code(trace: Any, layer: int, token: int, module: str) -> str:
@@ -54,6 +57,11 @@ def cell_code(trace: Any, layer: int, token: int, module: str) -> str:
     if setup is None:
         raise TraceError(
             "this trace has lost the runs it came from (it was loaded, or copied), so it cannot write code; trace again."
+        )
+    if (trace.corrupted_input_ids == trace.input_ids).all():
+        raise TraceError(
+            f"this trace's corruption is {trace.corruption!r}, a mean over random draws, which is no short script; to_code writes token swaps. "
+            "Trace with corruption='Taj Mahal' to get one."
         )
     if module not in trace.modules:
         raise TraceError(f"module={module!r} is not in this trace; it has {trace.modules}.")
@@ -70,15 +78,14 @@ def cell_code(trace: Any, layer: int, token: int, module: str) -> str:
         load=_load(trace.model, setup.vlm),
         image=base64.b64encode(buffer.getvalue()).decode(),
         text=setup.question.text,
-        constraint=list(trace.constraint),
-        swapped=[int(trace.corrupted_input_ids[p]) for p in trace.constraint],
+        corrupted=list(trace.corrupted_positions),
+        swapped=[int(trace.corrupted_input_ids[p]) for p in trace.corrupted_positions],
         phrase=trace.corruption,
         fitted=trace.fitted,
         layers=list(window_layers(layer, trace.window, trace.layers)),
         window=trace.window,
         layer=layer,
-        module=module,
-        part="[0]" if module == "self_attn" else "",
+        part=_PARTS[module],
         token=token,
         token_text=trace.token_text(token),
         answer_id=setup.answer_id,

@@ -1,38 +1,42 @@
 """The two runs every trace compares, done once.
 
-Everything before the first constraint token is the same in the clean, the corrupted and every restored run (the decoder is
-causal and the picture is clean), so it is computed once and its keys and values are shared.  What remains is a short suffix, from the
-first constraint token to the end of the prompt.
+Everything before the first corrupted token (of the constraint, usually) is the same in the clean, the corrupted and every restored run
+(the decoder is causal and the picture is clean), so it is computed once and its keys and values are shared.  What remains is a short
+suffix, from the first corrupted token to the end of the prompt.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import functools
+from dataclasses import dataclass, field, replace
 
 import nnsight
 import numpy as np
 import torch
 
 from mllm_widgets.errors import TraceError
-from mllm_widgets.results import BEFORE_CONSTRAINT, Answer, TokenInfo
+from mllm_widgets.results import BEFORE_CONSTRAINT, BEFORE_CORRUPTION, Answer, TokenInfo
 from mllm_widgets.vlm.asking import first_token_answer
 from mllm_widgets.vlm.families.base import part
 from mllm_widgets.vlm.model import VLM, Encoding
 from mllm_widgets.vlm.question import Question
 
 from .continuation import Continuation, hidden
-from .corruption import swap_constraint
+from .corruption import Corruption, Plan
 
 MODULES = ("mlp", "self_attn")  # what is traced unless the user asks for more
 SITES = ("self_attn", "mlp", "residual")  # what can be restored, in the order in which a layer computes it
+SUFFIX_ROWS = 16  # suffixes in one forward pass: many draws of noise must not need more memory than a map
 
 
 @dataclass(frozen=True, eq=False)
 class TraceSetup:
     """Clean and corrupted runs of one question, ready for any window.
 
-    continuation: what all runs share; suffixes begin at `start`, the first constraint token where the prefix may be shared.
-    clean_embeds, corrupted_embeds: (1, suffix, width) input embeddings of the two suffixes.
+    changed: sequence positions the corruption changes, ascending.
+    corrupted: mean over the corruption's draws (a token swap has one).
+    continuation: what all runs share; suffixes begin at `start`, the first corrupted token where the prefix may be shared.
+    clean_embeds, corrupted_embeds: (1, suffix, width) and (draws, suffix, width), input embeddings of the two suffixes.
     clean_outputs: module -> (layers, suffix, width), what restoring writes.
     """
 
@@ -42,6 +46,7 @@ class TraceSetup:
     corrupted_input_ids: np.ndarray = field(repr=False)
     corruption: str
     fitted: str
+    changed: tuple[int, ...] = field(repr=False)
     answer: Answer
     answer_id: int
     clean: float
@@ -56,7 +61,19 @@ class TraceSetup:
     @property
     def first(self) -> int:
         """The first position that may differ between runs; restoring anything before it changes nothing."""
-        return self.encoded.constraint[0] if self.vlm.family.is_causal(self.vlm.model) else 0
+        return self.changed[0] if self.vlm.family.is_causal(self.vlm.model) else 0
+
+    @property
+    def corrupted_text(self) -> list[int]:
+        """Sequence positions of the text tokens the corruption changes."""
+        return [p for p in self.changed if not self.encoded.visual[p]]
+
+    @functools.cached_property
+    def draws(self) -> tuple[TraceSetup, ...]:
+        """One setup for each draw of the corruption, all numbers being means over them; itself where there is one."""
+        if len(self.corrupted_embeds) == 1:
+            return (self,)
+        return tuple(replace(self, corrupted_embeds=one[None]) for one in self.corrupted_embeds)
 
     @property
     def start(self) -> int:
@@ -72,9 +89,10 @@ class TraceSetup:
     def rows(self) -> tuple[TokenInfo, ...]:
         """Every row of a picture of the map: text tokens in order, runs of visual tokens folded into one row each."""
         rows: list[TokenInfo] = []
+        before = BEFORE_CONSTRAINT if self.first in self.encoded.constraint[:1] else BEFORE_CORRUPTION
         for token in self.encoded.tokens:
             traced = token.position >= self.first
-            reason = "" if traced else BEFORE_CONSTRAINT
+            reason = "" if traced else before
             if token.kind == "visual" and rows and rows[-1].kind == "visual":
                 last = rows.pop()
                 count = last.count + 1
@@ -105,32 +123,24 @@ class TraceSetup:
         return tuple(rows)
 
 
-def prepare(vlm: VLM, question: Question, corruption: str, answer: str | None = None) -> TraceSetup:
+def prepare(vlm: VLM, question: Question, corruption: Corruption, answer: str | None = None) -> TraceSetup:
     """Run the clean and the corrupted prompt; see `prepare_trace`."""
-    if question.constraint is None:
-        raise TraceError(
-            "the question has no constraint, so there is nothing to corrupt; name the words that point at the picture: "
-            "Question(image, text, constraint='this building')."
-        )
     encoded = vlm.encode(question)
-    corrupted_ids, fitted = swap_constraint(vlm, question, encoded, corruption)
-    start = encoded.constraint[0]
-    if encoded.visual[start:].any():
-        raise TraceError(
-            "the picture stands after the constraint in this prompt, so a text swap reaches its tokens; put {image} first."
-        )
     with vlm.running():
+        plan = corruption.plan(vlm, question, encoded)
+        start = plan.positions[0]
+        if encoded.visual[start:].any() and not encoded.visual[list(plan.positions)].any():
+            raise TraceError(
+                "the picture stands after the constraint in this prompt, so a text swap reaches its tokens; put {image} first."
+            )
         embeds, continuation, outputs, logits = _clean_run(vlm, encoded, start)
         start = continuation.start  # 0 where no prefix may be shared
         model_answer = first_token_answer(vlm, logits)
         answer_id = model_answer.token_id if answer is None else _token_of(vlm, encoded, answer)
-        swapped = embeds[:, start:].clone()
-        device = swapped.device
-        where = torch.tensor([p - start for p in encoded.constraint], device=device)
-        ids = torch.as_tensor(corrupted_ids[list(encoded.constraint)], device=device)
-        swapped[0, where] = vlm.model.get_input_embeddings()(ids).to(swapped.dtype)
-        both = torch.cat([embeds[:, start:], swapped])
-        again, after = _suffix_logits(vlm, both, continuation).float().softmax(-1)
+        changed = plan.corrupt(vlm, embeds)[:, start:]
+        both = torch.cat([embeds[:, start:], changed])
+        again, *draws = _suffix_logits(vlm, both, continuation).float().softmax(-1)
+        after = torch.stack(draws).mean(0)
     clean, corrupted = float(model_answer.probabilities[answer_id]), float(after[answer_id])
     _check_continuation(vlm, model_answer.probability, float(again[model_answer.token_id]))
     corrupted_best = vlm.tokenizer.decode([int(after.argmax())])
@@ -138,9 +148,10 @@ def prepare(vlm: VLM, question: Question, corruption: str, answer: str | None = 
         vlm=vlm,
         question=question,
         encoded=encoded,
-        corrupted_input_ids=corrupted_ids,
-        corruption=corruption,
-        fitted=fitted,
+        corrupted_input_ids=plan.input_ids,
+        corruption=plan.name,
+        fitted=plan.fitted,
+        changed=plan.positions,
         answer=model_answer,
         answer_id=answer_id,
         clean=clean,
@@ -148,10 +159,10 @@ def prepare(vlm: VLM, question: Question, corruption: str, answer: str | None = 
         corrupted_best=corrupted_best,
         continuation=continuation,
         clean_embeds=embeds[:, start:].clone(),
-        corrupted_embeds=swapped,
+        corrupted_embeds=changed,
         clean_outputs=outputs,
         warnings=_warnings(
-            clean, corrupted, model_answer.token_id == answer_id, int(after.argmax()) == answer_id, corruption
+            clean, corrupted, model_answer.token_id == answer_id, int(after.argmax()) == answer_id, plan
         ),
     )
 
@@ -190,9 +201,12 @@ def _clean_run(
 def _suffix_logits(vlm: VLM, embeds: torch.Tensor, continuation: Continuation) -> torch.Tensor:
     """Last-position logits (rows, vocabulary) of unpatched suffixes."""
     nn = vlm.nnsight
-    with nn.trace(**continuation.inputs(embeds)):
-        logits = part(nn, vlm.family.head).output[:, -1].save()
-    return logits  # noqa: RET504 - nnsight compiles the block, which therefore cannot return
+    found = []
+    for rows in embeds.split(SUFFIX_ROWS):
+        with nn.trace(**continuation.inputs(rows)):
+            logits = part(nn, vlm.family.head).output[:, -1].save()
+        found.append(logits)
+    return torch.cat(found)
 
 
 def _check_continuation(vlm: VLM, whole: float, continued: float) -> None:
@@ -233,12 +247,12 @@ def _token_of(vlm: VLM, encoded: Encoding, answer: str) -> int:
     return int(after[len(before)])
 
 
-def _warnings(clean: float, corrupted: float, own: bool, unchanged: bool, corruption: str) -> tuple[str, ...]:
+def _warnings(clean: float, corrupted: float, own: bool, unchanged: bool, plan: Plan) -> tuple[str, ...]:
     """Why this trace may mean nothing."""
     found = []
     if unchanged:
         found.append(
-            f"the corruption {corruption!r} leaves the answer unchanged, so there is little to restore; try another phrase"
+            f"the corruption {plan.name!r} leaves the answer unchanged, so there is little to restore; {plan.advice}"
         )
     elif clean - corrupted < 0.1:
         found.append(
