@@ -1,7 +1,7 @@
 """Colours of the maps, made once in Python and sent to the front end, so that a PNG and a canvas agree to the bit.
 
 An effect is drawn on a diverging scale whose middle is exactly 0 and whose ends lie equally far from it.  Each sub-block has hues of its own,
-as in the paper's figures (greens for the MLP, reds for attention), so that nobody mistakes one map for the other.  Anchors are joined in
+as in the paper's figures (greens for the MLP, reds for attention) and ROME's (purples for the residual stream), so that nobody mistakes one map for the other.  Anchors are joined in
 OKLab, where equal steps look equal; lightness changes in one direction from the middle outwards, so the scales work without hue too.
 """
 
@@ -21,6 +21,8 @@ _ANCHORS = {
     ("mlp", "dark"): ("#dcc9ff", "#7a5fae", "#2b2d30", "#1f5a3a", "#2f9a58", "#74dc90", "#dcffe4"),
     ("self_attn", "light"): ("#123f7a", "#7eaed6", "#f6f6f4", "#fcc4a8", "#ee7d5c", "#c5312c", "#750a14"),
     ("self_attn", "dark"): ("#c8e2ff", "#4b82b8", "#2b2d30", "#5f2f25", "#b84a33", "#ff8c69", "#ffe6da"),
+    ("residual", "light"): ("#5a3a00", "#c9a25a", "#f6f6f4", "#cfbcec", "#9a72cf", "#6a35a8", "#35086e"),
+    ("residual", "dark"): ("#ffe9b8", "#8a6a1f", "#2b2d30", "#4a3566", "#7d55b5", "#b690ee", "#eee2ff"),
 }
 _NEGATIVE = 2  # anchors before the middle
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 
-MODULE_NAMES = {"mlp": "MLP", "self_attn": "Self-attention"}
+MODULE_NAMES = {"mlp": "MLP", "self_attn": "Self-attention", "residual": "Residual stream"}
+USUAL_MODULES = ("mlp", "self_attn")  # what a map has unless its user asks for more
 MODULE_COLUMNS = "layer (0-based)"
 EFFECT = "indirect effect"
 
 BEFORE_CONSTRAINT = "before the constraint: no effect is possible"
+BEFORE_CORRUPTION = "before the corrupted tokens: no effect is possible"
 
 _MARKS = {" ": "·", "\u00a0": "·", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 _HIDDEN = re.compile("^[ \u00a0]+|[ \u00a0]+$|[\n\t\r]")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from mllm_widgets.colormaps import LEAST_LIMIT, SIZE, THEMES, color_index, effect_colors, effect_limit
 
-MODULES = ("mlp", "self_attn")
+MODULES = ("mlp", "self_attn", "residual")
 TABLES = [(module, theme) for module in MODULES for theme in THEMES]
 NEUTRAL = {"light": (246, 246, 244), "dark": (43, 45, 48)}
 CASES = json.loads((Path(__file__).parent / "data" / "color_index.json").read_text())["cases"]
@@ -68,8 +69,9 @@ def test_signs_can_be_told_apart_without_green_cones(module, theme):
 
 @pytest.mark.parametrize("theme", THEMES)
 def test_sub_blocks_have_hues_of_their_own(theme):
-    mlp, attention = (lab(linear(effect_colors(module, theme)))[[64, 192]] for module in MODULES)
-    assert (np.linalg.norm(mlp - attention, axis=-1) > 25).all()
+    for one, other in itertools.combinations(MODULES, 2):
+        colors, others = (lab(linear(effect_colors(module, theme)))[[64, 192]] for module in (one, other))
+        assert (np.linalg.norm(colors - others, axis=-1) > 25).all()
 
 
 @pytest.mark.parametrize(("effect", "limit", "index"), CASES)

@@ -12,8 +12,12 @@ import pytest
 import torch
 
 import mllm_widgets as mw
+from mllm_widgets import labels
+from mllm_widgets.colormaps import effect_colors
 from mllm_widgets.errors import TraceError
 from mllm_widgets.jobs import CancelToken
+from mllm_widgets.render import heatmap as heatmap_module
+from mllm_widgets.render import trace_picture
 from mllm_widgets.results import BEFORE_CONSTRAINT, BEFORE_CORRUPTION
 from mllm_widgets.tracing import EmbeddingNoise, RepeatedToken, TokenSwap, prepare_trace, run_trace
 from mllm_widgets.tracing.corruption import embedding_std
@@ -336,6 +340,41 @@ def test_the_recorded_residual_is_the_layers_output(vlm):
 
 def test_unasked_for_residuals_stay_out(vlm):
     assert mw.causal_trace(vlm, random_question(), corruption="Taj Mahal").modules == ("mlp", "self_attn")
+
+
+# --- pictures ---------------------------------------------------------------------------------------------------------------
+
+
+def test_a_live_map_shows_the_residual_stream(vlm):
+    trace = mw.causal_trace(vlm, random_question(), corruption="Taj Mahal", modules=("mlp", "residual"))
+    heatmap = mw.TraceHeatmap(trace, module="residual")
+    try:
+        assert heatmap.modules == [{"key": "mlp", "name": "MLP"}, {"key": "residual", "name": "Residual stream"}]
+        assert heatmap.colors["residual"]["light"] == effect_colors("residual").tobytes()
+        heatmap.window = 3
+        assert heatmap.wait(60)
+        assert heatmap.trace is not None
+        assert heatmap.trace.window == 3
+        assert heatmap.trace.modules == ("mlp", "residual")
+    finally:
+        heatmap.close()
+
+
+@pytest.mark.parametrize(
+    ("corruption", "note"),
+    [
+        (EmbeddingNoise(draws=2), labels.BEFORE_CONSTRAINT),
+        (EmbeddingNoise(draws=2, positions="text_constraints"), labels.BEFORE_CORRUPTION),
+    ],
+)
+def test_a_picture_says_what_the_grey_rows_stand_before(vlm, monkeypatch, corruption, note):
+    said = {}
+    monkeypatch.setattr(heatmap_module, "heatmap_picture", lambda *_args, **more: said.update(more))
+    question = two_constraints(text_constraints=("this box",))
+    trace_picture(mw.causal_trace(vlm, question, corruption=corruption, modules=("residual",)), "residual")
+    assert said["note"] == note
+    assert said["subtitle"].startswith("Residual stream, 1 layer: l.")
+    assert corruption.plan(vlm, question, vlm.encode(question)).name in said["subtitle"]
 
 
 # --- as code ----------------------------------------------------------------------------------------------------------------

@@ -47,6 +47,7 @@ def trace_picture(trace: Trace, module: str | None = None) -> Image.Image:
         if row.traced:
             table[i] = effect.sel(module=module).values[:, column[row.position]]
     answer = trace.answer_token.strip() or labels.visible(trace.answer_token)
+    at_constraint = trace.corrupted_positions[:1] in ((), trace.constraint[:1])
     return heatmap_picture(
         table,
         [labels.visible(row.text) for row in rows],
@@ -56,7 +57,7 @@ def trace_picture(trace: Trace, module: str | None = None) -> Image.Image:
         subtitle=f"{labels.MODULE_NAMES[module]}, {labels.window_name(trace.window)}.  "
         f"P({answer}): clean {trace.clean:.3f}, with “{trace.corruption}” {trace.corrupted:.3f}",
         marked=[i for i, row in enumerate(rows) if row.constraint],
-        note=labels.BEFORE_CONSTRAINT,
+        note=labels.BEFORE_CONSTRAINT if at_constraint else labels.BEFORE_CORRUPTION,
     )
 
 
@@ -77,7 +78,7 @@ def heatmap_picture(
     ----------
     effect: (rows, layers); NaN where nothing was traced (drawn striped).
     row_labels: one text a row.
-    module: "mlp" or "self_attn", which chooses the colours.
+    module: "mlp", "self_attn" or "residual", which chooses the colours.
     limit: the ends of the colour scale are +-`limit`.
     title, subtitle: lines above the map; they are cut where they do not fit.
     marked: rows that hold the constraint.

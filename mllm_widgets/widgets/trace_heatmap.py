@@ -34,7 +34,7 @@ class TraceHeatmap(Widget):
     ----------
     trace: what `causal_trace` returned; or what `prepare_trace` returned, and then the first map is computed live.
     window: layers restored together at first; the trace's own by default.
-    module: which sub-block is shown at first, "mlp" or "self_attn".
+    module: which of the trace's modules is shown at first, "mlp", "self_attn" or "residual".
     batch_size: restored runs in one forward pass; lower it if memory runs out.
 
     Raises
@@ -107,7 +107,7 @@ class TraceHeatmap(Widget):
             raise WidgetError(
                 f"trace is a {type(trace).__name__}; expected what mw.causal_trace(vlm, question) returned."
             )
-        modules = complete.modules if complete else tuple(labels.MODULE_NAMES)
+        modules = complete.modules if complete else labels.USUAL_MODULES
         module = modules[0] if module is None else module
         if module not in modules:
             raise WidgetError(f"module={module!r} is not in this trace; it has {modules}.")
