@@ -183,3 +183,15 @@ def test_a_model_that_overflows_is_refused():
         vlm.layers[3].mlp.down_proj.weight[0, 0] = float("nan")
     with pytest.raises(TraceError, match="overflows"):
         prepare_trace(vlm, random_question(), corruption="Taj Mahal")
+
+
+def test_both_default_corruptions_share_the_clean_run():
+    vlm = mw.load()
+    question = mw.datasets.demo_question("Taj Mahal", "city")
+    looked = []
+    with vlm.model.model.vision_tower.register_forward_hook(lambda *_: looked.append(1)):
+        setup = prepare_trace(vlm, question)
+    assert setup.corruption == "Eiffel Tower"  # the first would have left the answer as it is
+    assert len(looked) == 1
+    alone = prepare_trace(vlm, question, corruption="Eiffel Tower")
+    assert (setup.clean, setup.corrupted) == (alone.clean, alone.corrupted)

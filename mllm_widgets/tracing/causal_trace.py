@@ -16,7 +16,7 @@ from mllm_widgets.vlm.question import Question
 from .corruption import Corruption, TokenSwap, as_corruption
 from .engine import Cells, order_cells, restored_probabilities
 from .passes import in_passes
-from .setup import MODULES, SITES, TraceSetup, prepare
+from .setup import MODULES, SITES, CleanRun, TraceSetup, prepare
 
 DEFAULT_CORRUPTIONS = ("Taj Mahal", "Eiffel Tower")
 BATCH_ROWS = 96
@@ -45,10 +45,11 @@ def prepare_trace(
         raise TraceError(f"question is a {type(question).__name__}; expected mw.Question(image, text, constraint=...).")
     if corruption is not None:
         return prepare(vlm, question, as_corruption(corruption), answer)
-    first = prepare(vlm, question, TokenSwap(DEFAULT_CORRUPTIONS[0]), answer)
+    runs: dict[int, CleanRun] = {}
+    first = prepare(vlm, question, TokenSwap(DEFAULT_CORRUPTIONS[0]), answer, runs)
     if first.clean - first.corrupted >= 0.1:
         return first
-    second = prepare(vlm, question, TokenSwap(DEFAULT_CORRUPTIONS[1]), answer)
+    second = prepare(vlm, question, TokenSwap(DEFAULT_CORRUPTIONS[1]), answer, runs)
     return second if second.corrupted < first.corrupted else first
 
 

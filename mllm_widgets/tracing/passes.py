@@ -69,7 +69,7 @@ def in_passes(
 def pass_size(setup: TraceSetup, cells: Cells, at: int, most: int) -> int:
     """How many of `cells`, from number `at` on, the next pass takes: 1 to `most`."""
     with setup.vlm.running():
-        packed = corrupted_run(getattr(setup, "draws", (setup,))[0]) is not None
+        packed = corrupted_run(setup.draws[0]) is not None
     free = free_bytes(setup.corrupted_embeds.device)
     suffix = setup.corrupted_embeds.shape[1]
     if not packed:

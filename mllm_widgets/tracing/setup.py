@@ -29,6 +29,10 @@ SITES = ("self_attn", "mlp", "residual")  # what can be restored, in the order i
 SUFFIX_ROWS = 16  # suffixes in one forward pass: many draws of noise must not need more memory than a map
 
 
+# what `_clean_run` gives
+CleanRun = tuple[torch.Tensor, Continuation, dict[str, torch.Tensor], torch.Tensor]
+
+
 @dataclass(frozen=True, eq=False)
 class TraceSetup:
     """Clean and corrupted runs of one question, ready for any window.
@@ -123,8 +127,18 @@ class TraceSetup:
         return tuple(rows)
 
 
-def prepare(vlm: VLM, question: Question, corruption: Corruption, answer: str | None = None) -> TraceSetup:
-    """Run the clean and the corrupted prompt; see `prepare_trace`."""
+def prepare(
+    vlm: VLM,
+    question: Question,
+    corruption: Corruption,
+    answer: str | None = None,
+    clean_runs: dict[int, CleanRun] | None = None,
+) -> TraceSetup:
+    """Run the clean and the corrupted prompt; see `prepare_trace`.
+
+    clean_runs: the question's clean runs so far, by their first corrupted position; another corruption of it takes up from there.
+    """
+    clean_runs = {} if clean_runs is None else clean_runs
     encoded = vlm.encode(question)
     with vlm.running():
         plan = corruption.plan(vlm, question, encoded)
@@ -133,7 +147,9 @@ def prepare(vlm: VLM, question: Question, corruption: Corruption, answer: str | 
             raise TraceError(
                 "the picture stands after the constraint in this prompt, so a text swap reaches its tokens; put {image} first."
             )
-        embeds, continuation, outputs, logits = _clean_run(vlm, encoded, start)
+        if start not in clean_runs:
+            clean_runs[start] = _clean_run(vlm, encoded, start)
+        embeds, continuation, outputs, logits = clean_runs[start]
         start = continuation.start  # 0 where no prefix may be shared
         model_answer = first_token_answer(vlm, logits)
         answer_id = model_answer.token_id if answer is None else _token_of(vlm, encoded, answer)
@@ -167,9 +183,7 @@ def prepare(vlm: VLM, question: Question, corruption: Corruption, answer: str | 
     )
 
 
-def _clean_run(
-    vlm: VLM, encoded: Encoding, start: int
-) -> tuple[torch.Tensor, Continuation, dict[str, torch.Tensor], torch.Tensor]:
+def _clean_run(vlm: VLM, encoded: Encoding, start: int) -> CleanRun:
     """(input embeddings (1, positions, width), what other runs share, clean outputs from `start` on, last logits), in one forward pass."""
     nn, family = vlm.nnsight, vlm.family
     shares = family.shares_prefix(vlm.model)
