@@ -120,17 +120,30 @@ def fitted(processor: Any, frame: Frame) -> Frame:
     return frame
 
 
-def anyres(processor: Any, frame: Frame, tile: int) -> tuple[Frame, tuple[int, int]]:
-    """(the frame of the padded picture that is cut into tiles, its tiles (rows, columns)), as LLaVA-NeXT and LLaVA-OneVision make them.
+def thumbnail(processor: Any, frame: Frame) -> Frame:
+    """The frame of the whole picture, stretched to one tile, as LLaVA-NeXT and LLaVA-OneVision put it before the tiles."""
+    size = processor.size
+    height, width = (size.get("height"), size.get("width")) if size.get("height") else (size["shortest_edge"],) * 2
+    return fitted(processor, frame.resized(width, height))
 
-    tile: side of a tile in pixels.
+
+def tiles(processor: Any, frame: Frame) -> list[list[Frame]]:
+    """The frames of the tiles, rows of columns, that LLaVA-NeXT and LLaVA-OneVision cut a picture into.
+
+    The picture is resized and padded to whichever of the processor's sizes loses least of it.
     """
     from transformers.image_processing_utils import get_patch_output_size, select_best_resolution
 
     size = (frame.height, frame.width)
     height, width = select_best_resolution(size, processor.image_grid_pinpoints)
     inner_height, inner_width = get_patch_output_size(_pixels(*size), (height, width), "channels_first")
-    return frame.resized(inner_width, inner_height).padded(width, height), (height // tile, width // tile)
+    canvas = frame.resized(inner_width, inner_height).padded(width, height)
+    crop, whole = getattr(processor, "crop_size", None) or {}, processor.size
+    side = crop.get("height") or whole.get("height") or whole["shortest_edge"]
+    return [
+        [fitted(processor, canvas.window(left, top, side, side)) for left in range(0, width, side)]
+        for top in range(0, height, side)
+    ]
 
 
 def _pixels(height: int, width: int) -> np.ndarray:

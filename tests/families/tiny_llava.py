@@ -12,6 +12,12 @@ from transformers import (
     LlamaConfig,
     LlavaConfig,
     LlavaForConditionalGeneration,
+    LlavaNextConfig,
+    LlavaNextForConditionalGeneration,
+    LlavaNextProcessor,
+    LlavaOnevisionConfig,
+    LlavaOnevisionForConditionalGeneration,
+    LlavaOnevisionProcessor,
     LlavaProcessor,
     MistralConfig,
     PhiConfig,
@@ -19,6 +25,8 @@ from transformers import (
     SiglipVisionConfig,
 )
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+from transformers.models.llava_next.image_processing_pil_llava_next import LlavaNextImageProcessorPil
+from transformers.models.llava_onevision.image_processing_pil_llava_onevision import LlavaOnevisionImageProcessorPil
 
 import mllm_widgets as mw
 from mllm_widgets.tracing import prepare_trace, run_trace
@@ -39,7 +47,16 @@ DECODERS = {
     ),
 }
 # with which answers are confident, but not so much that nothing moves them
-SEEDS = {"llama": 13, "qwen2": 16, "phi": 11, "mistral, sliding": 10, "qwen2, sliding above": 16}
+SEEDS = {
+    ("llava", "llama"): 13,
+    ("llava", "qwen2"): 16,
+    ("llava", "phi"): 11,
+    ("llava", "mistral, sliding"): 10,
+    ("llava", "qwen2, sliding above"): 16,
+    ("llava-next", "llama"): 10,
+    ("llava-next", "mistral, sliding"): 8,
+    ("llava-onevision", "qwen2"): 15,
+}
 
 
 def text_config(decoder: str):
@@ -86,7 +103,7 @@ def llava(
     decoder: str = "llama", image_processor=None, vision=None, strategy: Literal["default", "full"] = "default"
 ) -> mw.VLM:
     """LLaVA-1.5; by default a CLIP tower with a centre crop."""
-    torch.manual_seed(SEEDS[decoder])
+    torch.manual_seed(SEEDS["llava", decoder])
     vision = vision or clip()
     side = vision.image_size
     has_class = isinstance(vision, CLIPVisionConfig)
@@ -107,6 +124,68 @@ def llava(
         tie_word_embeddings=False,
     )
     return mw.load(finished(LlavaForConditionalGeneration(config)), processor, template="{image}{question}:")
+
+
+def pinpoints(side: int, most: int) -> list[list[int]]:
+    """Every arrangement of up to `most` tiles, and so up to `most` in a row."""
+    return [[r * side, c * side] for r in range(1, most + 1) for c in range(1, most + 1) if r * c <= most]
+
+
+def llava_next(decoder: str = "llama", size: int = 40, most: int = 4) -> mw.VLM:
+    """LLaVA-NeXT with CLIP and tiles of 40 pixels, up to `most` of them; a `size` beyond 40 cuts the borders of each off."""
+    torch.manual_seed(SEEDS["llava-next", decoder])
+    vision = clip()
+    processor = LlavaNextProcessor(
+        image_processor=LlavaNextImageProcessorPil(
+            size={"shortest_edge": size},
+            crop_size={"height": 40, "width": 40},
+            image_grid_pinpoints=pinpoints(40, most),
+        ),
+        tokenizer=build_tokenizer(),
+        patch_size=vision.patch_size,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+    )
+    config = LlavaNextConfig(
+        vision_config=vision,
+        text_config=text_config(decoder),
+        image_token_index=4,
+        image_grid_pinpoints=pinpoints(40, most),
+        tie_word_embeddings=False,
+    )
+    return mw.load(finished(LlavaNextForConditionalGeneration(config)), processor, template="{image}{question}:")
+
+
+class PictureProcessor(LlavaOnevisionProcessor):
+    """The real processor without its part for videos, which cannot be made without torchvision."""
+
+    def __init__(self, image_processor=None, tokenizer=None, chat_template=None, **more):
+        super().__init__(image_processor, tokenizer, chat_template=chat_template, **more)
+
+
+def llava_onevision(decoder: str = "qwen2", side: int = 40, most: int = 6, aspect: str = "anyres_max_9") -> mw.VLM:
+    """LLaVA-OneVision with SigLIP, tiles of `side` pixels in patches of ten, and up to `most` tiles."""
+    torch.manual_seed(SEEDS["llava-onevision", decoder])
+    vision = siglip(side)
+    processor = PictureProcessor(
+        image_processor=LlavaOnevisionImageProcessorPil(
+            size={"height": side, "width": side}, image_grid_pinpoints=pinpoints(side, most)
+        ),
+        tokenizer=build_tokenizer(),
+        num_image_tokens=(side // 10) ** 2,
+        vision_feature_select_strategy="full",
+        vision_aspect_ratio=aspect,
+    )
+    config = LlavaOnevisionConfig(
+        vision_config=vision,
+        text_config=text_config(decoder),
+        image_token_index=4,
+        video_token_index=5,
+        image_grid_pinpoints=pinpoints(side, most),
+        vision_aspect_ratio=aspect,
+        tie_word_embeddings=False,
+    )
+    return mw.load(finished(LlavaOnevisionForConditionalGeneration(config)), processor, template="{image}{question}:")
 
 
 def picture(width: int, height: int, seed: int = 0) -> Image.Image:
@@ -142,8 +221,13 @@ def make_local(vlm: mw.VLM) -> None:
                 module.bias.zero_()
 
 
-def check_geometry(vlm: mw.VLM, width: int, height: int, tokens_per_grid: int = 10):
-    """Paint the middle of a token's box: it must move more than any other token of its grid, and nothing may move far from the paint."""
+MIDDLE, UPPER_LEFT, LOWER_RIGHT = (0.5, 0.5), (0.25, 0.3), (0.75, 0.3)
+
+
+def check_geometry(
+    vlm: mw.VLM, width: int, height: int, tokens_per_grid: int = 10, spots=(MIDDLE, UPPER_LEFT, LOWER_RIGHT)
+):
+    """Paint a spot (where, how much) in a token's box: it must move more than any other token of its grid, and nothing may move far from the paint."""
     make_local(vlm)
     asked = question(width, height)
     geometry = vlm.geometry(asked)
@@ -162,7 +246,9 @@ def check_geometry(vlm: mw.VLM, width: int, height: int, tokens_per_grid: int = 
         for token in dict.fromkeys(int(t) for t in chosen):
             painted = np.array(asked.image)
             left, top, right, bottom = boxes[token]
-            middle_x, middle_y, x, y = (left + right) / 2, (top + bottom) / 2, (right - left) / 4, (bottom - top) / 4
+            where, part = spots[token % len(spots)]
+            middle_x, middle_y = left + where * (right - left), top + where * (bottom - top)
+            x, y = part / 2 * (right - left), part / 2 * (bottom - top)
             x0, x1 = round(max(0, middle_x - x)), round(min(width, middle_x + x))
             y0, y1 = round(max(0, middle_y - y)), round(min(height, middle_y + y))
             painted[y0 : max(y1, y0 + 1), x0 : max(x1, x0 + 1)] = (255, 30, 0)
