@@ -146,14 +146,27 @@ def test_the_pointer_shows_and_pins_a_cell(lab: Lab, heatmap: Locator) -> None:
     wait_for_kernel_to_say(lab, "heatmap.selected[1:] == [7]")
 
 
+RECORD = """\
+import time
+asked, submit, begun = [], heatmap._jobs.submit, heatmap._jobs.started
+def recorded(window):
+    asked.append(time.monotonic())
+    submit(window)
+heatmap._jobs.submit = recorded"""
+
+
 def test_ten_quick_moves_cost_at_most_two_computations(lab: Lab, heatmap: Locator) -> None:
-    lab.ask_kernel("begun = heatmap._jobs.started")
+    lab.ask_kernel(RECORD)
     slider(heatmap).focus()
     for key in ["ArrowRight"] * 6 + ["ArrowLeft"] * 4:  # ends at window 3
         # not the slider's own press, which looks for the slider each time and is no quick move
         lab.page.keyboard.press(key)
     complete(heatmap)
-    assert int(lab.ask_kernel("heatmap.wait(60); print(heatmap._jobs.started - begun)")) <= 2
+    wait_for_kernel_to_say(lab, "heatmap.wait(60) and heatmap.trace.window == 3")
+    # on a busy machine moves may reach the kernel so far apart that they are no burst; each such pause may cost one more
+    pauses = "sum(b - a >= heatmap._jobs._settle for a, b in zip(asked, asked[1:]))"
+    computations, allowed = lab.ask_kernel(f"print(heatmap._jobs.started - begun, 2 + {pauses})").split()
+    assert int(computations) <= int(allowed)
     assert float(lab.ask_kernel(MATCHES.format(window=3))) <= 1e-6
 
 
