@@ -15,6 +15,7 @@ from mllm_widgets.errors import ModelError
 
 from .families import family_of
 from .model import VLM
+from .processors import load_processor
 
 DEMO_MODELS = Path(__file__).resolve().parent.parent / "demo" / "models"
 DEMO_NAMES = ("demo", "demo-ordinary")
@@ -69,7 +70,7 @@ def load(model: Any = "demo", processor: Any = None, *, template: str | None = N
 
 def _load_name(name: str, template: str | None, options: dict[str, Any]) -> VLM:
     import torch
-    from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
+    from transformers import AutoConfig, AutoModelForImageTextToText
 
     demo = name in DEMO_NAMES
     near = difflib.get_close_matches(name.lower(), DEMO_NAMES, n=1, cutoff=0.75)
@@ -94,7 +95,7 @@ def _load_name(name: str, template: str | None, options: dict[str, Any]) -> VLM:
             )
         try:
             model = AutoModelForImageTextToText.from_pretrained(source, **options)
-            processor = AutoProcessor.from_pretrained(source, **_processor_options(options))
+            processor = load_processor(source, config, options.get("trust_remote_code", False))
         except Exception as error:
             raise ModelError(
                 f"model={name!r} has a configuration, but its weights or its processor cannot be loaded ({_first_line(error)}). Expected "
@@ -114,16 +115,6 @@ def _load_name(name: str, template: str | None, options: dict[str, Any]) -> VLM:
         template=template,
         card=card.read_text() if demo and card.exists() else "",
     )
-
-
-def _processor_options(options: dict[str, Any]) -> dict[str, Any]:
-    """PIL image processors do without torchvision."""
-    import importlib.util
-
-    chosen = {"trust_remote_code": options.get("trust_remote_code", False)}
-    if importlib.util.find_spec("torchvision") is None:
-        chosen["backend"] = "pil"
-    return chosen
 
 
 def _first_line(error: Exception) -> str:

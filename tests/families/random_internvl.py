@@ -10,6 +10,7 @@ from transformers import InternVLConfig, InternVLForConditionalGeneration, Inter
 from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
 
 import mllm_widgets as mw
+from mllm_widgets.vlm.processors import without_videos
 
 from .random_qwen import build_tokenizer, text_config, widened
 
@@ -31,18 +32,11 @@ CHAT = (
 TEXTS = {"qwen2": {}, "qwen3": {"head_dim": 10}}
 
 
-class PictureProcessor(InternVLProcessor):
-    """The real processor without its part for videos, which cannot be made without torchvision."""
-
-    def __init__(self, image_processor=None, tokenizer=None, image_seq_length=SIDE**2, chat_template=None):
-        super().__init__(image_processor, tokenizer, image_seq_length=image_seq_length, chat_template=chat_template)
-
-
-def build_processor(max_patches: int = 6) -> PictureProcessor:
+def build_processor(max_patches: int = 6) -> InternVLProcessor:
     """The processor, cutting pictures into `max_patches` tiles at most."""
     tokenizer = build_tokenizer(("<|endoftext|>", "<|im_start|>", "<|im_end|>", *SPECIAL.values()), **SPECIAL)
     pictures = GotOcr2ImageProcessorPil(size={"height": TILE, "width": TILE}, max_patches=max_patches)
-    return PictureProcessor(pictures, tokenizer, chat_template=CHAT)
+    return without_videos(InternVLProcessor)(pictures, tokenizer, image_seq_length=SIDE**2, chat_template=CHAT)
 
 
 def build_model(tokenizer: Any, text: str = "qwen2", seed: int = 6) -> Any:

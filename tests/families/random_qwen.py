@@ -25,6 +25,7 @@ from transformers import (
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 import mllm_widgets as mw
+from mllm_widgets.vlm.processors import without_videos
 from tests.random_llava import CORPUS
 
 PATCH, MERGE = 4, 2
@@ -62,22 +63,6 @@ def build_tokenizer(special: tuple[str, ...] = SPECIAL, **names: str) -> PreTrai
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token="<|endoftext|>", extra_special_tokens=names
     )
-
-
-# The real processors without their parts for videos, which cannot be made without torchvision.
-class PictureProcessor(Qwen2VLProcessor):
-    def __init__(self, image_processor=None, tokenizer=None, chat_template=None):
-        super().__init__(image_processor, tokenizer, chat_template=chat_template)
-
-
-class PictureProcessor25(Qwen2_5_VLProcessor):
-    def __init__(self, image_processor=None, tokenizer=None, chat_template=None):
-        super().__init__(image_processor, tokenizer, chat_template=chat_template)
-
-
-class PictureProcessor3(Qwen3VLProcessor):
-    def __init__(self, image_processor=None, tokenizer=None, chat_template=None):
-        super().__init__(image_processor, tokenizer, chat_template=chat_template)
 
 
 def image_processor(patch: int = PATCH) -> Qwen2VLImageProcessorPil:
@@ -124,27 +109,27 @@ def widened(model, spread: float = 0.2, towers: tuple[str, ...] = ("visual",)):
     return model.eval()
 
 
-def qwen2_vl(**text) -> tuple[Qwen2VLForConditionalGeneration, PictureProcessor]:
+def qwen2_vl(**text) -> tuple[Qwen2VLForConditionalGeneration, Qwen2VLProcessor]:
     """A Qwen2-VL and its processor; `text` changes its text configuration."""
     vision = {"depth": 2, "embed_dim": 24, "hidden_size": 48, "num_heads": 2, "patch_size": PATCH, "mlp_ratio": 2}
-    return built(Qwen2VLForConditionalGeneration, PictureProcessor, vision, text)
+    return built(Qwen2VLForConditionalGeneration, Qwen2VLProcessor, vision, text)
 
 
-def qwen2_5_vl(**text) -> tuple[Qwen2_5_VLForConditionalGeneration, PictureProcessor25]:
+def qwen2_5_vl(**text) -> tuple[Qwen2_5_VLForConditionalGeneration, Qwen2_5_VLProcessor]:
     """A Qwen2.5-VL, whose vision tower computes in windows of 2 x 2 visual tokens but for its last block."""
     vision = {"depth": 2, "hidden_size": 24, "out_hidden_size": 48, "intermediate_size": 50, "num_heads": 2}
     vision |= {"patch_size": PATCH, "window_size": 4 * PATCH, "fullatt_block_indexes": [1]}
-    return built(Qwen2_5_VLForConditionalGeneration, PictureProcessor25, vision, text)
+    return built(Qwen2_5_VLForConditionalGeneration, Qwen2_5_VLProcessor, vision, text)
 
 
-def qwen3_vl(**text) -> tuple[Qwen3VLForConditionalGeneration, PictureProcessor3]:
+def qwen3_vl(**text) -> tuple[Qwen3VLForConditionalGeneration, Qwen3VLProcessor]:
     """A Qwen3-VL: features of two blocks of the vision tower are added after the decoder's first two layers."""
     vision = {"depth": 3, "hidden_size": 24, "out_hidden_size": 48, "intermediate_size": 50, "num_heads": 2}
     vision |= {"patch_size": PATCH, "num_position_embeddings": 36, "deepstack_visual_indexes": [0, 1]}
     rope = {"rope_type": "default", "rope_theta": 100.0, "mrope_section": [2, 2, 1], "mrope_interleaved": True}
     # heads of a width of their own, which is not the stream's divided by their number
     return built(
-        Qwen3VLForConditionalGeneration, PictureProcessor3, vision, {"head_dim": 10, "rope_parameters": rope, **text}
+        Qwen3VLForConditionalGeneration, Qwen3VLProcessor, vision, {"head_dim": 10, "rope_parameters": rope, **text}
     )
 
 
@@ -155,7 +140,7 @@ def built(kind: Any, processor: Any, vision: dict, text: dict, seed: int = 4) ->
     config = kind.config_class.from_dict(
         {"text_config": text_config(len(tokenizer), **text), "vision_config": vision, **token_ids(tokenizer)}
     )
-    return widened(kind(config)), processor(image_processor(), tokenizer, CHAT)
+    return widened(kind(config)), without_videos(processor)(image_processor(), tokenizer, chat_template=CHAT)
 
 
 BUILDERS = {"Qwen2-VL": qwen2_vl, "Qwen2.5-VL": qwen2_5_vl, "Qwen3-VL": qwen3_vl}

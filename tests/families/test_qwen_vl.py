@@ -13,9 +13,6 @@ from tests.reference import MODULES, reference_map
 
 from .random_qwen import (
     BUILDERS,
-    CHAT,
-    PictureProcessor,
-    image_processor,
     qwen2_vl,
     qwen3_vl,
     random_question,
@@ -215,7 +212,10 @@ def test_an_answer_is_the_models_own(vlm):
     assert abs(answer.probability - float(logits.softmax(-1).max())) <= TOLERANCE
 
 
-def test_the_processor_of_the_tests_is_the_real_one():
-    assert not {"__call__", "replace_image_token"} & set(vars(PictureProcessor))
-    processor = PictureProcessor(image_processor(), random_qwen("Qwen2-VL").tokenizer, CHAT)
-    assert processor.image_token == "<|image_pad|>"
+def test_a_saved_model_loads_whether_or_not_there_is_torchvision(vlm, tmp_path):
+    vlm.model.save_pretrained(tmp_path)
+    vlm.processor.save_pretrained(tmp_path)
+    loaded = mw.load(str(tmp_path))
+    assert isinstance(loaded.processor, type(vlm.processor).__mro__[1])
+    wanted, inputs = (each.encode(random_question()).inputs for each in (vlm, loaded))
+    assert all(torch.equal(inputs[name], value) for name, value in wanted.items())

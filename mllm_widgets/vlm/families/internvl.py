@@ -72,6 +72,6 @@ INTERNVL = register_family(
             "random weights, Qwen2 and Qwen3 text: trace = plain hooks, windows 1 and 3, both modules; tiles and thumbnail by changing one "
             "token's pixels; runs leave nothing behind"
         ),
-        limits="pictures, not videos; its processor needs torchvision (Hugging Face makes a part for videos with it)",
+        limits="pictures, not videos",
     )
 )

@@ -48,14 +48,13 @@ class QwenVL(Family):
 
 
 CHECKED = "random weights: trace = plain hooks, windows 1 and 3, both modules; grids by changing one token's pixels; runs leave nothing behind"
-PROCESSOR = "its processor needs torchvision (Hugging Face makes a part for videos with it)"
 
 QWEN2_VL = register_family(
     QwenVL(
         "Qwen2-VL",
         classes=("Qwen2VLForConditionalGeneration",),
         checked=CHECKED,
-        limits=f"pictures, not videos; no shared prefix where layers have a sliding window; {PROCESSOR}",
+        limits="pictures, not videos; no shared prefix where layers have a sliding window",
     )
 )
 
@@ -64,7 +63,7 @@ QWEN2_5_VL = register_family(
         "Qwen2.5-VL",
         classes=("Qwen2_5_VLForConditionalGeneration",),
         checked=CHECKED,
-        limits=f"pictures, not videos; no shared prefix where layers have a sliding window; {PROCESSOR}",
+        limits="pictures, not videos; no shared prefix where layers have a sliding window",
     )
 )
 
@@ -75,6 +74,6 @@ QWEN3_VL = register_family(
         "Qwen3-VL",
         classes=("Qwen3VLForConditionalGeneration",),
         checked=CHECKED,
-        limits=f"pictures, not videos; a layer's output at visual tokens is that before deeper features are added; {PROCESSOR}",
+        limits="pictures, not videos; a layer's output at visual tokens is that before deeper features are added",
     )
 )
