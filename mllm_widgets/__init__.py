@@ -13,25 +13,30 @@ if TYPE_CHECKING:
     from .results import Answer, Trace
     from .tracing import causal_trace
     from .vlm import VLM, Question, ask, load
+    from .vlm.families import Family, families, register_family
     from .widgets import TraceHeatmap
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "Answer": "results",
+    "Family": "vlm.families",
     "Question": "vlm",
     "Trace": "results",
     "TraceHeatmap": "widgets",
     "VLM": "vlm",
     "ask": "vlm",
     "causal_trace": "tracing",
+    "families": "vlm.families",
     "load": "vlm",
+    "register_family": "vlm.families",
 }
 _MODULES = ("datasets", "errors", "tracing")
 
 __all__ = [
     "VLM",
     "Answer",
+    "Family",
     "Question",
     "Trace",
     "TraceHeatmap",
@@ -39,7 +44,9 @@ __all__ = [
     "causal_trace",
     "datasets",
     "errors",
+    "families",
     "load",
+    "register_family",
     "tracing",
 ]
 

@@ -2,5 +2,16 @@
 
 from . import internvl, llava, llava_next, qwen_vl
 from .base import FAMILIES, Family, family_of, register_family
+from .listing import families
 
-__all__ = ["FAMILIES", "Family", "family_of", "internvl", "llava", "llava_next", "qwen_vl", "register_family"]
+__all__ = [
+    "FAMILIES",
+    "Family",
+    "families",
+    "family_of",
+    "internvl",
+    "llava",
+    "llava_next",
+    "qwen_vl",
+    "register_family",
+]
