@@ -28,12 +28,8 @@ question = mw.Question(image, {text!r})
 clean = vlm.encode(question).inputs
 corrupted_ids = clean["input_ids"].clone()
 corrupted_ids[0, {corrupted}] = torch.tensor({swapped}, device=corrupted_ids.device)  # {phrase!r} ({fitted})
-inputs = dict(
-    clean,
-    input_ids=torch.cat([clean["input_ids"], corrupted_ids]),
-    attention_mask=clean["attention_mask"].repeat(2, 1),
-    pixel_values=clean["pixel_values"].repeat(2, 1, 1, 1),
-)
+inputs = {{name: torch.cat([value, value]) for name, value in clean.items()}}
+inputs["input_ids"] = torch.cat([clean["input_ids"], corrupted_ids])
 with torch.inference_mode(), nn.trace(**inputs):
     for layer in {layers}:  # window {window} around layer {layer}
         output = nn.model.language_model.layers[layer]{part}

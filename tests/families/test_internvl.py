@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import runpy
+
 import numpy as np
 import pytest
 import torch
@@ -50,10 +52,6 @@ def visual_tokens(vlm, question):
     return features.flatten(0, 1)
 
 
-def geometry_of(vlm, question):
-    return vlm.family.geometry(vlm.processor, vlm.model, vlm.encode(question).inputs, question.image)
-
-
 def test_a_question_is_encoded_with_what_the_model_takes(vlm):
     encoded = vlm.encode(random_question(size=(70, 40)))
     assert encoded.inputs["pixel_values"].shape == (7, 3, 24, 24)
@@ -85,6 +83,15 @@ def test_a_template_of_ones_own_works(vlm):
     assert np.abs(restored - reference_map(own, setup, "mlp", 1)).max() <= TOLERANCE
 
 
+def test_to_code_prints_the_cell(setup, tmp_path, capsys):
+    trace = run_trace(setup)
+    token = trace.constraint[-1]
+    script = tmp_path / "cell.py"
+    script.write_text(trace.to_code(layer=1, token=token, module="mlp"))
+    runpy.run_path(str(script), {"vlm": setup.vlm})
+    assert abs(float(capsys.readouterr().out) - float(trace.restored.sel(module="mlp", layer=1, token=token))) <= 1e-4
+
+
 def test_the_prefix_is_shared(vlm, setup):
     assert vlm.family.shares_prefix(vlm.model)
     assert setup.start == setup.encoded.constraint[0] > setup.encoded.visual.sum()
@@ -94,7 +101,7 @@ def test_the_prefix_is_shared(vlm, setup):
 @pytest.mark.parametrize("size", CANVASES, ids=lambda size: "{}x{}".format(*size))
 def test_the_tokens_over_changed_pixels_change(local, size):
     question = random_question(size=size)
-    geometry = geometry_of(local, question)
+    geometry = local.geometry(question)
     before = visual_tokens(local, question)
     columns, rows = CANVASES[size]
     tiles = [grid for grid in geometry.grids if grid.kind != "thumbnail"]

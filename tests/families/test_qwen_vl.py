@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import runpy
+
 import numpy as np
 import pytest
 import torch
 
 import mllm_widgets as mw
 from mllm_widgets.tracing import prepare_trace, run_trace
+from mllm_widgets.tracing.engine import order_cells, restored_probabilities
+from mllm_widgets.tracing.packing import Shortcuts, corrupted_run
 from mllm_widgets.vlm.families.base import part
 from tests.reference import MODULES, reference_map
 
@@ -90,6 +94,26 @@ def test_map_equals_the_reference(vlm, setup, window, module):
     assert np.abs(restored - wanted).max() <= TOLERANCE
 
 
+def test_cells_are_packed_and_equal_rows_of_a_batch(setup):
+    cells = order_cells(setup, 2)[slice(0, 20)]
+    with setup.vlm.running():
+        assert corrupted_run(setup) is not None
+        packed, rows = (
+            restored_probabilities(setup, MODULES, cells, 1, Shortcuts(packed=packed)) for packed in (True, False)
+        )
+    assert packed.std() > 1e-3
+    assert np.abs(packed - rows).max() <= TOLERANCE
+
+
+def test_to_code_prints_the_cell(setup, tmp_path, capsys):
+    trace = run_trace(setup)
+    token = trace.constraint[-1]
+    script = tmp_path / "cell.py"
+    script.write_text(trace.to_code(layer=1, token=token, module="mlp"))
+    runpy.run_path(str(script), {"vlm": setup.vlm})
+    assert abs(float(capsys.readouterr().out) - float(trace.restored.sel(module="mlp", layer=1, token=token))) <= 1e-4
+
+
 def test_suffixes_take_positions_from_the_grid(vlm, setup):
     """Text goes on from the larger side of the picture's grid, in all three dimensions."""
     positions = setup.continuation.positions
@@ -147,7 +171,7 @@ def test_the_token_over_changed_pixels_changes(name, size):
     model, processor = BUILDERS[name]()
     vlm = mw.load(local_encoder(model), processor)
     question = random_question(size=size)
-    geometry = vlm.family.geometry(processor, model, vlm.encode(question).inputs, question.image)
+    geometry = vlm.geometry(question)
     before = visual_tokens(vlm, question)
     (grid,) = geometry.grids
     rows, columns = grid.shape
