@@ -13,6 +13,9 @@ from typing import Any
 
 import torch
 
+# What a family's context holds for every position of the prompt; of these a suffix takes its own part.
+PER_POSITION = ("token_type_ids", "mm_token_type_ids", "cross_attention_mask")
+
 
 @dataclass(frozen=True, eq=False)
 class Continuation:
@@ -52,6 +55,11 @@ class Continuation:
         for name, value in self.context.items():
             made[name] = value.expand(rows, *value.shape[1:])
         return made
+
+
+def of_suffix(context: dict[str, torch.Tensor], start: int) -> dict[str, torch.Tensor]:
+    """A family's context for the positions from `start` on."""
+    return {name: value[:, start:] if name in PER_POSITION else value for name, value in context.items()}
 
 
 def hidden(output: Any) -> Any:

@@ -109,7 +109,7 @@ def run_rows(setup: TraceSetup, rows: int, writes: Iterable[Write], embeds: torc
         for write in ordered:
             block = hidden(part(nn, setup.vlm.site(write.layer, write.module)).output)
             block[write.rows.to(block.device), write.at.to(block.device)] = write.values.to(block)
-        logits = part(nn, setup.vlm.family.head).output[:, -1].save()
+        logits = nn.output.logits[:, -1].save()
     return logits.float().softmax(-1)[:, setup.answer_id].cpu().numpy()
 
 

@@ -192,7 +192,7 @@ def run_packed(
         for write, at in ordered:
             block = hidden(part(nn, vlm.site(write.layer, write.module)).output)
             block[0, at.to(block.device)] = write.values.to(block)
-        logits = part(nn, vlm.family.head).output[0].save()
+        logits = nn.output.logits[0].save()
     if not shortcuts.answer_only:
         logits = logits[last.to(logits.device)]
     return logits.float().softmax(-1)
@@ -235,7 +235,7 @@ def _record(setup: TraceSetup) -> CorruptedRun | None:
             entering.append(nnsight.save(part(nn, _layer(vlm, layer)).input[0].clone()))
             plain.append(nnsight.save(isinstance(part(nn, _layer(vlm, layer)).output, torch.Tensor)))
         after = part(nn, vlm.family.decoder).output.save()
-        logits = part(nn, vlm.family.head).output[0, -1].save()
+        logits = nn.output.logits[0, -1].save()
     if not all(plain):
         return None
     keys = tuple((layer.keys, layer.values) for layer in after.cache.layers)

@@ -21,7 +21,7 @@ from mllm_widgets.vlm.families.base import part
 from mllm_widgets.vlm.model import VLM, Encoding
 from mllm_widgets.vlm.question import Question
 
-from .continuation import Continuation, hidden
+from .continuation import Continuation, hidden, of_suffix
 from .corruption import Corruption, Plan
 
 MODULES = ("mlp", "self_attn")  # what is traced unless the user asks for more
@@ -197,7 +197,7 @@ def _clean_run(vlm: VLM, encoded: Encoding, start: int) -> CleanRun:
                 block = hidden(part(nn, vlm.site(layer, site)).output)
                 recorded[site].append(block[0, start:].clone().save())
         after = part(nn, family.decoder).output.save()
-        logits = part(nn, family.head).output[0, -1].save()
+        logits = nn.output.logits[0, -1].save()
     embeds = given.get("inputs_embeds")
     if embeds is None:  # a text-only model embeds inside its decoder
         embeds = vlm.model.get_input_embeddings()(encoded.inputs["input_ids"])
@@ -209,7 +209,7 @@ def _clean_run(vlm: VLM, encoded: Encoding, start: int) -> CleanRun:
     positions = torch.arange(embeds.shape[1], device=embeds.device)[None] if positions is None else positions
     device = embeds.device
     outputs = {site: torch.stack([value.to(device) for value in values]) for site, values in recorded.items()}
-    return embeds, Continuation(start, prefix, positions[..., start:], dict(context)), outputs, logits
+    return embeds, Continuation(start, prefix, positions[..., start:], of_suffix(context, start)), outputs, logits
 
 
 def _suffix_logits(vlm: VLM, embeds: torch.Tensor, continuation: Continuation) -> torch.Tensor:
@@ -218,7 +218,7 @@ def _suffix_logits(vlm: VLM, embeds: torch.Tensor, continuation: Continuation) -
     found = []
     for rows in embeds.split(SUFFIX_ROWS):
         with nn.trace(**continuation.inputs(rows)):
-            logits = part(nn, vlm.family.head).output[:, -1].save()
+            logits = nn.output.logits[:, -1].save()
         found.append(logits)
     return torch.cat(found)
 

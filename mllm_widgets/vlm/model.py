@@ -123,15 +123,17 @@ class VLM:
                 "places the picture."
             )
         prompt = prompts.render(self.processor, text, self.template)
-        inputs = self.processor(images=question.image, text=prompt, return_tensors="pt", **self._special(prompt))
-        inputs = {key: value.to(self.model.device) for key, value in inputs.items()}
+        written = self.family.written(self.processor, prompt)
+        inputs = self.processor(images=question.image, text=prompt, return_tensors="pt", **self._special(written))
+        # labels are for training: some processors add them unasked, and with them a model computes a loss over all positions
+        inputs = {key: value.to(self.model.device) for key, value in inputs.items() if key != "labels"}
         if "pixel_values" in inputs:
             inputs["pixel_values"] = inputs["pixel_values"].to(self.model.dtype)
         ids = inputs["input_ids"][0].cpu().numpy()
         visual = ids == -1 if self.image_token_id is None else ids == self.image_token_id
         positions: tuple[int, ...] = ()
         if span is not None:
-            positions = self._positions(prompt, text, span, ids)
+            positions = self._positions(prompt, written, text, span, ids)
         tokens = tuple(
             TokenInfo(
                 position=i,
@@ -142,15 +144,18 @@ class VLM:
             )
             for i, token in enumerate(ids)
         )
-        return Encoding(inputs, tokens, visual, positions, prompt)
+        return Encoding(inputs, tokens, visual, positions, written)
 
-    def _special(self, prompt: str) -> dict[str, bool]:
-        """Tokenizer options: a prompt whose template wrote the first token already must not get a second one."""
+    def _special(self, written: str) -> dict[str, bool]:
+        """Tokenizer options: a prompt that has the first token already (from its template or processor) must not get a second one."""
         bos = getattr(self.tokenizer, "bos_token", None)
-        return {"add_special_tokens": False} if bos and prompt.startswith(bos) else {}
+        picture = getattr(self.processor, "image_token", None) or ""
+        return {"add_special_tokens": False} if bos and written.startswith((bos, picture + bos)) else {}
 
-    def _positions(self, prompt: str, text: str, span: tuple[int, int], ids: np.ndarray) -> tuple[int, ...]:
-        """Sequence positions of a character span of the question.
+    def _positions(
+        self, prompt: str, written: str, text: str, span: tuple[int, int], ids: np.ndarray
+    ) -> tuple[int, ...]:
+        """Sequence positions of a character span of the question; `written` is the prompt as the processor tokenizes it.
 
         The processor expands each image token after offsets are known, so positions are counted from the end, and the
         tail of both id lists must agree.
@@ -165,7 +170,9 @@ class VLM:
                 f"the tokenizer of {self.name!r} is a {type(self.tokenizer).__name__}, which does not say where its tokens stand in the text; "
                 "expected a fast tokenizer (tokenizer.json)."
             )
-        encoded = self.tokenizer(prompt, return_offsets_mapping=True, **self._special(prompt))
+        # what a processor adds it adds before or after the question, never in it
+        begin = written.index(prompt[begin:end], begin)
+        encoded = self.tokenizer(written, return_offsets_mapping=True, **self._special(written))
         found = spans.tokens_in(encoded["offset_mapping"], begin + span[0], begin + span[1])
         if not found:
             raise ConstraintError(

@@ -1,6 +1,6 @@
 """Model families: where each keeps its decoder, its sub-blocks and its visual tokens."""
 
-from . import internvl, llava, llava_next, qwen_vl
+from . import gemma, idefics, internvl, llava, llava_next, qwen_vl
 from .base import FAMILIES, Family, family_of, register_family
 from .listing import families
 
@@ -9,6 +9,8 @@ __all__ = [
     "Family",
     "families",
     "family_of",
+    "gemma",
+    "idefics",
     "internvl",
     "llava",
     "llava_next",
