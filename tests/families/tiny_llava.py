@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any, Literal
 
 import numpy as np
@@ -30,6 +31,7 @@ from transformers.models.llava_onevision.image_processing_pil_llava_onevision im
 
 import mllm_widgets as mw
 from mllm_widgets.tracing import prepare_trace, run_trace
+from mllm_widgets.vlm.processors import without_videos
 from tests.random_llava import build_tokenizer
 from tests.reference import MODULES, reference_map
 
@@ -156,18 +158,11 @@ def llava_next(decoder: str = "llama", size: int = 40, most: int = 4) -> mw.VLM:
     return mw.load(finished(LlavaNextForConditionalGeneration(config)), processor, template="{image}{question}:")
 
 
-class PictureProcessor(LlavaOnevisionProcessor):
-    """The real processor without its part for videos, which cannot be made without torchvision."""
-
-    def __init__(self, image_processor=None, tokenizer=None, chat_template=None, **more):
-        super().__init__(image_processor, tokenizer, chat_template=chat_template, **more)
-
-
 def llava_onevision(decoder: str = "qwen2", side: int = 40, most: int = 6, aspect: str = "anyres_max_9") -> mw.VLM:
     """LLaVA-OneVision with SigLIP, tiles of `side` pixels in patches of ten, and up to `most` tiles."""
     torch.manual_seed(SEEDS["llava-onevision", decoder])
     vision = siglip(side)
-    processor = PictureProcessor(
+    processor = without_videos(LlavaOnevisionProcessor)(
         image_processor=LlavaOnevisionImageProcessorPil(
             size={"height": side, "width": side}, image_grid_pinpoints=pinpoints(side, most)
         ),
@@ -198,15 +193,20 @@ def question(width: int = 60, height: int = 50) -> mw.Question:
     return mw.Question(picture(width, height), "Where was this old bridge built", constraint="this old bridge")
 
 
+class Enough(Exception):  # noqa: N818 - no error
+    """The decoder need not run."""
+
+
 def visual_embeddings(vlm: mw.VLM, asked: mw.Question) -> torch.Tensor:
     """(visual tokens, width) as the decoder gets them."""
     encoded, seen = vlm.encode(asked), []
 
     def keep(_module, _args, kwargs):
         seen.append(kwargs["inputs_embeds"][0, torch.as_tensor(encoded.visual)])
+        raise Enough
 
     handle = vlm.model.model.language_model.register_forward_pre_hook(keep, with_kwargs=True)
-    with torch.no_grad():
+    with torch.no_grad(), contextlib.suppress(Enough):
         vlm.model(**encoded.inputs)
     handle.remove()
     return seen[0]

@@ -118,6 +118,6 @@ LLAVA_ONEVISION = register_family(
         "LLaVA-OneVision",
         classes=("LlavaOnevisionForConditionalGeneration",),
         checked=f"{CHECKED}, grids that are shrunk; Qwen2 decoder",
-        limits="one picture, no videos; its processor needs torchvision (Hugging Face makes a part for videos with it)",
+        limits="pictures, not videos; no shared prefix where decoder layers have a sliding window",
     )
 )
