@@ -103,6 +103,7 @@ class Trace:
     sequence positions of the text tokens, and positions before the first corrupted one hold `corrupted`, which is exact by causality.
     clean, corrupted: probability of the answer token in those two runs.
     corrupted_positions: sequence positions the corruption changes; those of the constraint, usually.
+    control: "text-only" where the picture was left out of both runs.
     """
 
     restored: xr.DataArray = field(repr=False)
@@ -121,6 +122,7 @@ class Trace:
     question: str
     model: str
     corrupted_positions: tuple[int, ...] = field(default=(), repr=False)
+    control: str | None = None
     _setup: Any = field(default=None, repr=False, compare=False)
 
     @property

@@ -13,6 +13,7 @@ from mllm_widgets.results import CellBatch, Trace
 from mllm_widgets.vlm.model import VLM
 from mllm_widgets.vlm.question import Question
 
+from .control import check_control
 from .corruption import Corruption, TokenSwap, as_corruption
 from .engine import Cells, order_cells, restored_probabilities
 from .passes import in_passes
@@ -23,7 +24,12 @@ BATCH_ROWS = 96
 
 
 def prepare_trace(
-    vlm: VLM, question: Question, *, corruption: str | Corruption | None = None, answer: str | None = None
+    vlm: VLM,
+    question: Question,
+    *,
+    corruption: str | Corruption | None = None,
+    answer: str | None = None,
+    control: str | None = None,
 ) -> TraceSetup:
     """Run the clean and the corrupted prompt once, for any number of maps (a slider's moves share it).
 
@@ -32,6 +38,7 @@ def prepare_trace(
     corruption: words that take the constraint's place, or a `TokenSwap`, `RepeatedToken` or `EmbeddingNoise`; None takes "Taj Mahal", or
         "Eiffel Tower" if that leaves the answer as it is.
     answer: whose first token to score; None takes the model's own answer, the arg-max of the clean run.
+    control: "text-only" leaves the picture out of both runs; None keeps it.
 
     Raises
     ------
@@ -43,13 +50,14 @@ def prepare_trace(
         )
     if not isinstance(question, Question):
         raise TraceError(f"question is a {type(question).__name__}; expected mw.Question(image, text, constraint=...).")
+    check_control(control)
     if corruption is not None:
-        return prepare(vlm, question, as_corruption(corruption), answer)
+        return prepare(vlm, question, as_corruption(corruption), answer, control=control)
     runs: dict[int, CleanRun] = {}
-    first = prepare(vlm, question, TokenSwap(DEFAULT_CORRUPTIONS[0]), answer, runs)
+    first = prepare(vlm, question, TokenSwap(DEFAULT_CORRUPTIONS[0]), answer, runs, control)
     if first.clean - first.corrupted >= 0.1:
         return first
-    second = prepare(vlm, question, TokenSwap(DEFAULT_CORRUPTIONS[1]), answer, runs)
+    second = prepare(vlm, question, TokenSwap(DEFAULT_CORRUPTIONS[1]), answer, runs, control)
     return second if second.corrupted < first.corrupted else first
 
 
@@ -61,6 +69,7 @@ def causal_trace(
     window: int = 1,
     modules: Sequence[str] = MODULES,
     answer: str | None = None,
+    control: str | None = None,
     batch_size: int = BATCH_ROWS,
     on_cells: Callable[[CellBatch], None] | None = None,
     cancel: Any = None,
@@ -78,6 +87,8 @@ def causal_trace(
     modules: what to restore, of "mlp", "self_attn" (a sub-block's output) and "residual" (the layer's output, everything computed at
         that token so far); each is restored by itself.
     answer: whose first token to score; the model's own answer by default.
+    control: "text-only" traces the same words with no picture, to see what the swap does by itself. The answer is then the model's own
+        without the picture; pass `answer` to follow the one with it.
     batch_size: restored runs in one forward pass, at most; fewer are taken where more would not be faster, or would not fit in memory.
     on_cells: called with a `CellBatch` after each pass; the first of several is small.
     cancel: an object whose `check()` raises when the work is no longer wanted; asked between passes.
@@ -99,7 +110,7 @@ def causal_trace(
     """
     if isinstance(vlm, VLM):
         _check(window, modules, len(vlm.layers))
-    setup = prepare_trace(vlm, question, corruption=corruption, answer=answer)
+    setup = prepare_trace(vlm, question, corruption=corruption, answer=answer, control=control)
     return run_trace(setup, window=window, modules=modules, batch_size=batch_size, on_cells=on_cells, cancel=cancel)
 
 
@@ -166,6 +177,7 @@ def run_trace(
         question=setup.question.text,
         model=setup.vlm.name,
         corrupted_positions=setup.changed,
+        control=setup.control,
         _setup=setup,
     )
 

@@ -59,6 +59,10 @@ def cell_code(trace: Any, layer: int, token: int, module: str) -> str:
             f"this trace's corruption is {trace.corruption!r}, a mean over random draws, which is no short script; to_code writes token swaps. "
             "Trace with corruption='Taj Mahal' to get one."
         )
+    if trace.control is not None:
+        raise TraceError(
+            f"this trace is a control ({trace.control}), which to_code does not write; trace without control= to get a script."
+        )
     if module not in trace.modules:
         raise TraceError(f"module={module!r} is not in this trace; it has {trace.modules}.")
     if not 0 <= layer < trace.layers:

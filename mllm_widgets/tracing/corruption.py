@@ -309,8 +309,11 @@ def _constraints(names: Sequence[Any], question: Question) -> list[Question]:
 
 def _span(vlm: VLM, question: Question, encoded: Encoding, alone: Question) -> tuple[int, ...]:
     """Sequence positions of a constraint."""
-    same = alone.constraint == question.constraint and alone.occurrence == question.occurrence
-    return encoded.constraint if same else vlm.encode(alone).constraint
+    if alone.constraint == question.constraint and alone.occurrence == question.occurrence:
+        return encoded.constraint
+    other = vlm.encode(alone)
+    shift = len(encoded.tokens) - len(other.tokens)  # where the picture before it was left out
+    return tuple(p + shift for p in other.constraint)
 
 
 def _positions(names: Sequence[Any], vlm: VLM, question: Question, encoded: Encoding) -> tuple[int, ...]:
@@ -319,7 +322,7 @@ def _positions(names: Sequence[Any], vlm: VLM, question: Question, encoded: Enco
     if "visual" in names:
         if not encoded.visual.any():
             raise TraceError(
-                f"positions='visual' asks for visual tokens, and {type(vlm.model).__name__} keeps its picture outside the sequence; "
+                f"positions='visual' asks for visual tokens, and this prompt of {type(vlm.model).__name__} has none; "
                 "expected 'constraint', 'text_constraints' or sequence positions."
             )
         found.update(int(p) for p in np.flatnonzero(encoded.visual))
@@ -336,8 +339,7 @@ def _positions(names: Sequence[Any], vlm: VLM, question: Question, encoded: Enco
 
 def _names(positions: Any, known: tuple[str, ...], owner: str, *, numbers: bool = False) -> tuple[Any, ...]:
     """`positions` as a tuple of known names, and of numbers where these are allowed."""
-    one = isinstance(positions, (str, int, np.integer)) or not isinstance(positions, Iterable)
-    found = (positions,) if one else tuple(positions)
+    found = (positions,) if isinstance(positions, str) or not isinstance(positions, Iterable) else tuple(positions)
     for name in found:
         number = isinstance(name, (int, np.integer)) and not isinstance(name, bool)
         if not (number and numbers) and name not in known:

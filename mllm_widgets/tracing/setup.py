@@ -22,6 +22,7 @@ from mllm_widgets.vlm.model import VLM, Encoding
 from mllm_widgets.vlm.question import Question
 
 from .continuation import Continuation, hidden, of_suffix
+from .control import NO_PICTURE, without_picture
 from .corruption import Corruption, Plan
 
 MODULES = ("mlp", "self_attn")  # what is traced unless the user asks for more
@@ -61,6 +62,7 @@ class TraceSetup:
     corrupted_embeds: torch.Tensor = field(repr=False)
     clean_outputs: dict[str, torch.Tensor] = field(repr=False)
     warnings: tuple[str, ...]
+    control: str | None = None
 
     @property
     def first(self) -> int:
@@ -133,6 +135,7 @@ def prepare(
     corruption: Corruption,
     answer: str | None = None,
     clean_runs: dict[int, CleanRun] | None = None,
+    control: str | None = None,
 ) -> TraceSetup:
     """Run the clean and the corrupted prompt; see `prepare_trace`.
 
@@ -140,6 +143,8 @@ def prepare(
     """
     clean_runs = {} if clean_runs is None else clean_runs
     encoded = vlm.encode(question)
+    if control is not None:
+        encoded = without_picture(vlm, encoded)
     with vlm.running():
         plan = corruption.plan(vlm, question, encoded)
         start = plan.positions[0]
@@ -177,9 +182,9 @@ def prepare(
         clean_embeds=embeds[:, start:].clone(),
         corrupted_embeds=changed,
         clean_outputs=outputs,
-        warnings=_warnings(
-            clean, corrupted, model_answer.token_id == answer_id, int(after.argmax()) == answer_id, plan
-        ),
+        warnings=_warnings(clean, corrupted, model_answer.token_id == answer_id, int(after.argmax()) == answer_id, plan)
+        + ((NO_PICTURE,) if control else ()),
+        control=control,
     )
 
 
