@@ -1,6 +1,6 @@
 """Model families: where each keeps its decoder, its sub-blocks and its visual tokens."""
 
-from . import gemma, idefics, internvl, llava, llava_next, qwen_vl
+from . import gemma, idefics, internvl, llava, llava_next, mllama, qwen_vl
 from .base import FAMILIES, Family, family_of, register_family
 from .listing import families
 
@@ -14,6 +14,7 @@ __all__ = [
     "internvl",
     "llava",
     "llava_next",
+    "mllama",
     "qwen_vl",
     "register_family",
 ]
