@@ -61,6 +61,7 @@ def wanted(setup):
 @pytest.mark.parametrize("window", [1, 3, 5])
 def test_every_mode_gives_the_reference(setup, wanted, window, shortcuts):
     restored = run(setup, MODULES, window, shortcuts)[1]
+    assert is_packed(setup)  # or rows would be compared
     assert wanted(window).std() > 0.02  # a flat map would agree with anything
     assert np.abs(restored - wanted(window)).max() <= TOLERANCE
 
@@ -69,6 +70,7 @@ def test_every_mode_gives_the_reference(setup, wanted, window, shortcuts):
 def test_the_demo_packed_gives_the_reference(window):
     setup = prepare_trace(mw.load(), mw.datasets.demo_question("Eiffel Tower", "city"), corruption="Taj Mahal")
     cells, restored = run(setup, MODULES, window, packing.ALL)
+    assert is_packed(setup)
     right = reference(setup, MODULES, cells, window)
     assert np.ptp(right) > 0.9
     assert np.abs(restored - right).max() <= TOLERANCE
@@ -139,6 +141,31 @@ def test_a_pass_leaves_the_stored_keys_as_they_were(setup):
     first = run(setup, MODULES, 3, packing.ALL)[1]
     assert all(torch.equal(a, b) for a, b in zip(before, [t for pair in stored.keys for t in pair], strict=True))
     assert all(torch.equal(a, b.keys) for a, b in zip(prefix, setup.continuation.prefix.layers, strict=True))
+    assert np.array_equal(run(setup, MODULES, 3, packing.ALL)[1], first)
+
+
+def test_a_fixed_layer_does_not_grow(setup):
+    layer = packing.FixedLayer(*(tensor[..., :7, :] for tensor in stored_run(setup).keys[0]))
+    new = torch.ones(1, 2, 3, 10)
+    for _ in range(2):
+        keys, values = layer.update(new, 2 * new)
+        assert keys.shape[2] == values.shape[2] == 7 + 3
+        assert (keys[:, :, -3:] == 1).all()
+    assert layer.get_seq_length() == 7
+
+
+@pytest.mark.parametrize("layer", [0, 2, 5])
+def test_an_interrupted_pass_leaves_the_stored_keys_as_they_were(setup, layer):
+    before = [tensor.clone() for pair in stored_run(setup).keys for tensor in pair]
+    first = run(setup, MODULES, 3, packing.ALL)[1]
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with setup.vlm.layers[layer].mlp.register_forward_hook(stop), pytest.raises(KeyboardInterrupt):
+        run(setup, MODULES, 3, packing.ALL)
+    after = [tensor for pair in stored_run(setup).keys for tensor in pair]
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
     assert np.array_equal(run(setup, MODULES, 3, packing.ALL)[1], first)
 
 
