@@ -446,6 +446,7 @@ def test_wrong_objects_are_refused_when_they_are_made(make, arguments, message):
         ({"corruption": 3}, "corruption=3 is no text; expected a phrase such as 'Taj Mahal', or a corruption"),
         ({"corruption": torch.zeros(2)}, "expected a phrase"),
         ({"corruption": EmbeddingNoise(positions=999)}, "positions=999 is outside the prompt; expected 0 to"),
+        ({"corruption": EmbeddingNoise(positions=0)}, "picture stands after the first corrupted token .position 0."),
         ({"corruption": EmbeddingNoise(positions=-1)}, "positions=-1 is outside the prompt"),
         ({"corruption": TokenSwap("a", positions="text_constraints")}, "words that the question does not name"),
         ({"corruption": EmbeddingNoise(positions="text_constraints")}, "words that the question does not name"),

@@ -150,7 +150,8 @@ def prepare(
         start = plan.positions[0]
         if encoded.visual[start:].any() and not encoded.visual[list(plan.positions)].any():
             raise TraceError(
-                "the picture stands after the constraint in this prompt, so a text swap reaches its tokens; put {image} first."
+                f"the picture stands after the first corrupted token (position {start}) in this prompt, so the corruption reaches its visual "
+                "tokens, which are not traced; put {image} first in the template, or corrupt tokens after it."
             )
         if start not in clean_runs:
             clean_runs[start] = _clean_run(vlm, encoded, start)
