@@ -60,9 +60,9 @@ def build_vlm(seed: int = 6, chat_template: str | None = CHAT) -> mw.VLM:
     )
     model = MllamaForConditionalGeneration(MllamaConfig(text_config=text, vision_config=vision, image_token_index=4))
     with torch.no_grad():  # gates start closed, so that an untrained model is blind
-        for layer in CROSS:
-            model.model.language_model.layers[layer].cross_attn_attn_gate.fill_(1.0)
-            model.model.language_model.layers[layer].cross_attn_mlp_gate.fill_(1.0)
+        for name, parameter in model.named_parameters():
+            if name.endswith("_gate"):
+                parameter.fill_(1.0)
     return mw.load(widen(model), processor)
 
 
