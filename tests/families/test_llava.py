@@ -27,6 +27,16 @@ def test_maps_equal_the_reference(decoder):
     assert setup.first == setup.encoded.constraint[0]
 
 
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+def test_the_attention_a_model_came_with_is_used(attention):
+    vlm = llava("phi")
+    vlm.model.set_attn_implementation(attention)
+    check_trace(vlm)
+    assert {module.config._attn_implementation for module in vlm.layers.modules() if hasattr(module, "config")} == {
+        attention
+    }
+
+
 @pytest.mark.parametrize(
     ("decoder", "output", "down", "biased"),
     [("llama", "o_proj", "down_proj", False), ("qwen2", "o_proj", "down_proj", False), ("phi", "dense", "fc2", True)],
