@@ -106,8 +106,9 @@ def test_the_attention_of_a_cross_attention_layer_is_its_own():
 
 
 def test_there_is_no_geometry():
-    with pytest.raises(ModelError, match="no visual tokens in its sequence"):
+    with pytest.raises(ModelError, match="says nothing about where its visual tokens lie"):
         vlm().geometry(question())
+    assert not mw.families()["geometry"].loc[vlm().family.name]
 
 
 def test_the_model_is_used_as_it_is():

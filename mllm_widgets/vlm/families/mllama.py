@@ -8,14 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mllm_widgets.errors import ModelError
-from mllm_widgets.vlm.geometry import VisualGeometry
-
 from .base import Family, part, register_family
 
 if TYPE_CHECKING:
     import torch
-    from PIL import Image
 
 
 @dataclass(frozen=True)
@@ -53,15 +49,6 @@ class MllamaFamily(Family):
             "cross_attention_states": states.reshape(1, -1, states.shape[-1]),
             "cross_attention_mask": inputs["cross_attention_mask"],
         }
-
-    def geometry(
-        self, processor: Any, model: Any, inputs: dict[str, torch.Tensor], image: Image.Image
-    ) -> VisualGeometry:
-        """Raises ModelError: there are no visual tokens."""
-        raise ModelError(
-            f"{self.name} has no visual tokens in its sequence: some of its layers look at the picture through cross-attention. Expected a "
-            "model that reads pictures as tokens, such as LLaVA."
-        )
 
 
 MLLAMA = register_family(
