@@ -9,7 +9,7 @@ import mllm_widgets as mw
 from mllm_widgets.errors import ModelError
 from mllm_widgets.vlm.families.base import part
 
-from .tiny_llava import MIDDLE, check_geometry, check_trace, llava_next, llava_onevision, question
+from .tiny_llava import MIDDLE, check_geometry, check_trace, llava_next, llava_onevision, question, visual_embeddings
 
 SIZES = [(60, 50), (131, 61), (64, 64), (400, 300), (35, 140)]
 
@@ -73,6 +73,16 @@ def test_grids_of_onevision_that_are_shrunk_are_spread_over_the_same_picture(wid
     assert np.prod(shrunk.grids[1].shape) < 0.9 * np.prod(whole.grids[1].shape)
     assert np.prod(shrunk.grids[1].shape) <= 2 * 16
     assert shrunk.grids[1].box == pytest.approx(whole.grids[1].box)
+
+
+@pytest.mark.parametrize(("width", "height", "count"), [(400, 3, 16), (3, 400, 16 + 16)])
+def test_a_strip_of_a_picture_has_only_its_thumbnail(width, height, count):
+    """Less than a patch is left of the tiles, and so nothing, or row ends alone."""
+    vlm = llava_next()
+    geometry = vlm.geometry(question(width, height))
+    assert [grid.kind for grid in geometry.grids] == ["thumbnail"]
+    assert geometry.count == count == len(visual_embeddings(vlm, question(width, height)))
+    assert np.isnan(geometry.boxes).any(-1).sum() == count - 16
 
 
 def test_a_point_lies_under_the_thumbnail_and_a_tile():

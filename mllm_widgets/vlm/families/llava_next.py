@@ -60,7 +60,7 @@ class LlavaNext(AnyDecoder):
             )
         small = Grid(np.arange(base).reshape(side, side), whole.box(0, 0, side * patch, side * patch), "thumbnail")
         large = Grid(tokens, (float(x[0]), float(y[0]), float(x[-1]), float(y[-1])), "picture", x, y)
-        return VisualGeometry((small, large), count, image.size)
+        return VisualGeometry((small, large) if tokens.size else (small,), count, image.size)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,9 +89,10 @@ def _kept(columns: int, rows: int, size: tuple[int, int]) -> tuple[tuple[int, in
     import torch
     from transformers.models.llava_next.modeling_llava_next import unpad_image
 
-    cells = unpad_image(torch.arange(rows * columns).reshape(1, rows, columns), (size[1], size[0]))[0]
-    first, last = int(cells[0, 0]), int(cells[-1, -1])
-    return (first % columns, last % columns + 1), (first // columns, last // columns + 1)
+    # the same is cut off on both sides; of a very narrow picture nothing is left
+    down, across = unpad_image(torch.empty(1, rows, columns), (size[1], size[0]))[0].shape
+    left, top = (columns - across) // 2, (rows - down) // 2
+    return (left, left + across), (top, top + down)
 
 
 def _resampled(edges: np.ndarray, count: int) -> np.ndarray:
