@@ -13,6 +13,7 @@ import mllm_widgets as mw
 from mllm_widgets.tracing import engine, packing, prepare_trace
 from mllm_widgets.tracing.packing import Layout, Shortcuts, corrupted_run, run_packed
 
+from .families import random_qwen
 from .random_llava import random_question, random_vlm
 from .reference import MODULES, recorded, reference_cell
 
@@ -226,3 +227,14 @@ def test_one_pass_with_nothing_restored_is_the_corrupted_run(setup):
     with setup.vlm.running():
         copies = run_packed(setup, stored, range(setup.corrupted_embeds.shape[1]), 2, [])
     assert (copies - stored.probabilities).abs().max() <= TOLERANCE
+
+
+@pytest.mark.parametrize("name", ["Qwen2-VL", "Qwen3-VL"])
+def test_positions_in_three_dimensions_are_packed(name):
+    setup = prepare_trace(random_qwen.random_qwen(name), random_qwen.random_question(), corruption="Taj Mahal")
+    assert setup.continuation.positions is not None
+    assert setup.continuation.positions.shape[0] == 3
+    assert is_packed(setup)
+    packed, rows = (run(setup, MODULES, 3, mode, count=60)[1] for mode in (packing.ALL, MODES[0]))
+    assert packed.std() > 1e-3
+    assert np.abs(packed - rows).max() <= TOLERANCE
