@@ -65,7 +65,7 @@ IDEFICS = register_family(
         "Idefics3, SmolVLM",
         classes=("Idefics3ForConditionalGeneration", "SmolVLMForConditionalGeneration"),
         decoder="model.text_model",
-        checked="tiny random models of both classes with their processors: trace against plain hooks, geometry by changed pixels on split and "
+        checked="tiny random models of both classes with their processors (SmolVLM's without its part for videos): trace against plain hooks, geometry by changed pixels on split and "
         "unsplit, portrait, landscape and square pictures",
         limits="SmolVLM's processor needs the package num2words",
     )
