@@ -225,7 +225,7 @@ def preset(question: Any, options: argparse.Namespace) -> None:
     from mllm_widgets.tracing import prepare_trace, run_trace
 
     vlm = full_model(options.seed)
-    run_trace(prepare_trace(vlm, question, corruption="Taj Mahal"))  # warm-up
+    trace = run_trace(prepare_trace(vlm, question, corruption="Taj Mahal"))  # warm-up
     torch.cuda.reset_peak_memory_stats()
     weights = torch.cuda.memory_allocated()
     wholes, firsts = [], []

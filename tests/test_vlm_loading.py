@@ -176,7 +176,7 @@ def test_a_misspelt_demo_model_is_guessed_without_asking_the_network(name, meant
 
 def test_asking_without_a_model_or_a_question_is_a_sentence():
     vlm = random_vlm()
-    with pytest.raises(QuestionError, match="question is a str; expected mw.Question"):
-        mw.ask(vlm, "Which city is this?")
-    with pytest.raises(ModelError, match="vlm is a Question; expected what mw.load"):
-        mw.ask(random_question(), vlm)
+    with pytest.raises(QuestionError, match=r"question is a str; expected mw\.Question"):
+        mw.ask(vlm, "Which city is this?")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ModelError, match=r"vlm is a Question; expected what mw\.load"):
+        mw.ask(random_question(), vlm)  # pyright: ignore[reportArgumentType]
