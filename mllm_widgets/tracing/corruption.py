@@ -204,7 +204,7 @@ class EmbeddingNoise(Corruption):
         places = tuple(self.positions) if isinstance(self.positions, tuple) else (self.positions,)
         positions = _positions(places, vlm, question, encoded)
         matrix = vlm.model.get_input_embeddings()
-        width = matrix(torch.tensor([0], device=vlm.model.device)).shape[-1]
+        width = matrix(torch.tensor([0], device=vlm.device)).shape[-1]
         # drawn on the CPU, where a generator gives the same numbers on every machine
         generator = torch.Generator().manual_seed(int(self.seed))
         noise = torch.randn(int(self.draws), len(positions), width, generator=generator)
@@ -240,7 +240,7 @@ def embedding_std(vlm: VLM) -> float:
     """The standard deviation of a model's input embeddings, over the whole vocabulary; scaled as the model scales them."""
     matrix = vlm.model.get_input_embeddings()
     total = squares = count = 0.0
-    for ids in torch.arange(matrix.num_embeddings, device=vlm.model.device).split(4096):
+    for ids in torch.arange(matrix.num_embeddings, device=vlm.device).split(4096):
         values = matrix(ids).double()
         total, squares, count = total + values.sum().item(), squares + (values**2).sum().item(), count + values.numel()
     return max(0.0, squares / count - (total / count) ** 2) ** 0.5

@@ -20,6 +20,7 @@ from . import prompts, spans
 from .families import family_of
 from .families.base import part
 from .geometry import VisualGeometry
+from .placement import device_of
 from .question import Question
 
 # One lock per model, not per VLM: the same model may be loaded twice, with two templates.
@@ -66,18 +67,17 @@ class VLM:
 
     @property
     def nnsight(self) -> Any:
-        """The model wrapped as an nnsight `TransformersModel` (made on first use)."""
+        """The model wrapped as an nnsight `TransformersModel` (made on first use, where the model is)."""
         if self._nnsight is None:
-            from nnsight import TransformersModel
+            from .wrapping import wrapped
 
-            self._nnsight = TransformersModel(
-                self.model,
-                task="image-text-to-text",
-                tokenizer=self.tokenizer,
-                processor=self.processor,
-                image_processor=self.processor.image_processor,
-            )
+            self._nnsight = wrapped(self.model, self.processor)
         return self._nnsight
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model takes its inputs; a model with a device map may lie on several."""
+        return device_of(self.model)
 
     @property
     def image_token_id(self) -> int | None:
@@ -126,7 +126,7 @@ class VLM:
         written = self.family.written(self.processor, prompt)
         inputs = self.processor(images=question.image, text=prompt, return_tensors="pt", **self._special(written))
         # labels are for training: some processors add them unasked, and with them a model computes a loss over all positions
-        inputs = {key: value.to(self.model.device) for key, value in inputs.items() if key != "labels"}
+        inputs = {key: value.to(self.device) for key, value in inputs.items() if key != "labels"}
         if "pixel_values" in inputs:
             inputs["pixel_values"] = inputs["pixel_values"].to(self.model.dtype)
         ids = inputs["input_ids"][0].cpu().numpy()
