@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 import warnings
 
+import pytest
+
 # A test that would fetch a model must fail at once and say so, not wait for a network.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_OFFLINE"] = "1"
@@ -25,3 +27,34 @@ os.environ.setdefault("JUPYTER_PLATFORM_DIRS", "1")
 
 # transformers says at import that it uses Pillow for images where torchvision is missing: what we want, and no news.
 warnings.filterwarnings("ignore", message=".*torchvision.*")
+
+
+# One question about the demo model, and its trace, for every test that only looks at them.  Loaded when first asked for: most tests ask for others.
+
+
+@pytest.fixture(scope="session")
+def vlm():
+    import mllm_widgets as mw
+
+    return mw.load()
+
+
+@pytest.fixture(scope="session")
+def question():
+    import mllm_widgets as mw
+
+    return mw.datasets.demo_question("Eiffel Tower", "city")
+
+
+@pytest.fixture(scope="session")
+def setup(vlm, question):
+    import mllm_widgets as mw
+
+    return mw.tracing.prepare_trace(vlm, question, corruption="Taj Mahal")
+
+
+@pytest.fixture(scope="session")
+def trace(setup):
+    import mllm_widgets as mw
+
+    return mw.tracing.run_trace(setup)

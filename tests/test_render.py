@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import mllm_widgets as mw
 from mllm_widgets.colormaps import color_index, effect_colors, effect_limit
 from mllm_widgets.render import heatmap, heatmap_picture, trace_picture
 from mllm_widgets.results import fold_untraced
@@ -61,12 +60,6 @@ def random_map(rows, layers, seed=0):
 def draw(effect, marked=(0, 1), **more):
     names = [f"·token{i}" for i in range(len(effect))]
     return heatmap_picture(effect, names, **{"module": "mlp", "limit": 1.0, "marked": marked, **more})
-
-
-@pytest.fixture(scope="module")
-def trace():
-    question = mw.datasets.demo_question("Eiffel Tower", "city")
-    return mw.causal_trace(mw.load(), question, corruption="Taj Mahal")
 
 
 # --- a trace ------------------------------------------------------------------------------------------------------------------

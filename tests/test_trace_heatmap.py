@@ -39,26 +39,6 @@ passes = importlib.import_module("mllm_widgets.tracing.causal_trace")
 
 
 @pytest.fixture(scope="module")
-def vlm():
-    return mw.load()
-
-
-@pytest.fixture(scope="module")
-def question():
-    return mw.datasets.demo_question("Eiffel Tower", "city")
-
-
-@pytest.fixture(scope="module")
-def setup(vlm, question):
-    return mw.tracing.prepare_trace(vlm, question, corruption="Taj Mahal")
-
-
-@pytest.fixture(scope="module")
-def trace(setup):
-    return mw.tracing.run_trace(setup)
-
-
-@pytest.fixture(scope="module")
 def wanted(setup):
     """What a window's map must hold, computed without a widget; each once."""
     return functools.cache(lambda window: mw.tracing.run_trace(setup, window=window, batch_size=BATCH).restored.values)
@@ -200,6 +180,22 @@ def test_another_window_is_computed(show, trace, wanted, window):
     assert heatmap.limit == colormaps.effect_limit(heatmap.trace.indirect_effect.values, trace.total_effect)
     assert heatmap.seconds > 0
     assert heatmap.state == "idle"
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.int32, np.uint8])
+def test_numpy_integers_are_windows_too(show, trace, wanted, kind):
+    """A loop over np.arange gives them."""
+    heatmap = show(trace)
+    heatmap.window = kind(2)
+    assert heatmap.wait(LONG)
+    assert np.array_equal(values_of(heatmap), wanted(2))
+    assert type(heatmap.window) is int  # JSON knows no other
+    assert show(trace, window=kind(1)).window == 1
+    for wrong in (np.float64(2.5), np.bool_(True), kind(0)):
+        with pytest.raises((WidgetError, traitlets.TraitError)):
+            heatmap.window = wrong
+        with pytest.raises(WidgetError, match="is not a whole number from 1 to 8"):
+            show(trace, window=wrong)
 
 
 def test_the_front_end_moves_the_slider_the_same_way(show, trace, wanted):

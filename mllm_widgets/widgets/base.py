@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import anywidget
+import numpy as np
 import traitlets
 from PIL import Image, PngImagePlugin
 
@@ -20,6 +21,14 @@ from mllm_widgets.errors import WidgetError
 
 STATIC = Path(__file__).resolve().parent.parent / "static"
 _SIGNATURE = 112  # base64 characters: the PNG's header and the widget's id, which make it one of a kind
+
+
+class WholeNumber(traitlets.Int):
+    """An Int trait that takes numpy's integers as well, which a loop over `np.arange` gives; what is kept and sent is a plain int."""
+
+    def validate(self, obj: Any, value: Any) -> int | None:
+        """The value as an int; a TraitError for anything that is no whole number."""
+        return super().validate(obj, int(value) if isinstance(value, np.integer) else value)
 
 
 def bundle(name: str) -> Path:

@@ -15,7 +15,7 @@ from mllm_widgets.jobs import CancelToken, Latest
 from mllm_widgets.results import CellBatch, Trace
 
 from . import wire
-from .base import Widget, bundle
+from .base import WholeNumber, Widget, bundle
 from .trace_view import describe
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class TraceHeatmap(Widget):
     live = traitlets.Bool(True).tag(sync=True)
     # Written by the front end.  Their echoes stay on: the front end ignores what the kernel says of a trait until its own change came back, so
     # a slow answer never drags the slider away from under the hand.
-    window = traitlets.Int(1).tag(sync=True)
+    window = WholeNumber(1).tag(sync=True)
     module = traitlets.Unicode("").tag(sync=True)
     selected = traitlets.List([]).tag(sync=True)
     cancel = traitlets.Int(0).tag(sync=True)
@@ -299,8 +299,8 @@ class TraceHeatmap(Widget):
         return {"values": wire.tensor(values), "fresh": wire.tensor(fresh)}
 
 
-def _check_window(window: int, layers: int) -> None:
-    if isinstance(window, bool) or not isinstance(window, int) or not 1 <= window <= layers:
+def _check_window(window: Any, layers: int) -> None:
+    if isinstance(window, bool) or not isinstance(window, (int, np.integer)) or not 1 <= window <= layers:
         raise WidgetError(
             f"window={window!r} is not a whole number from 1 to {layers}; it counts the layers restored together."
         )

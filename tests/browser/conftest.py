@@ -78,6 +78,17 @@ def screenshots(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
+def page(browser) -> Iterator:
+    """An empty page, for `host`; an uncaught error in it fails the test."""
+    page = browser.new_page()
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(f"{error.message}\n{error.stack}"))
+    yield page
+    page.close()
+    assert not errors, "\n".join(errors)
+
+
+@pytest.fixture
 def lab(server, browser, screenshots: Path) -> Iterator:
     """JupyterLab in a page of its own."""
     from lab import open_lab

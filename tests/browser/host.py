@@ -6,9 +6,12 @@ For what a picture looks like in every state, at every width and in both themes;
 from __future__ import annotations
 
 import base64
+from pathlib import Path
 from typing import Any
 
 from playwright.sync_api import Page
+
+AXE = Path(__file__).resolve().parents[2] / "js" / "node_modules" / "axe-core" / "axe.min.js"
 
 # An anywidget model without a kernel: get, set, on, off, and a log of what was sent.
 _HOST = """
@@ -89,3 +92,10 @@ def receive(page: Page, **changes: Any) -> None:
     """What the kernel would send: new values for some traits."""
     page.evaluate("(changes) => window.widget.receive(changes)", plain(changes))
     page.wait_for_timeout(100)
+
+
+def serious_faults(page: Page) -> list[str]:
+    """What axe-core finds wrong with the widget, the smaller matters left out."""
+    page.add_script_tag(path=AXE)
+    found = page.evaluate("async () => (await axe.run('body > div')).violations")
+    return [f"{v['id']}: {v['help']}" for v in found if v["impact"] in ("serious", "critical")]

@@ -134,7 +134,7 @@ def test_the_keyboard_does_all_of_it(lab: Lab, heatmap: Locator) -> None:
 
 
 def test_the_pointer_shows_and_pins_a_cell(lab: Lab, heatmap: Locator) -> None:
-    canvas = heatmap.locator(".mw-map canvas")
+    canvas = heatmap.locator(".mw-cells")
     box = canvas.bounding_box()
     assert box is not None
     lab.page.mouse.move(box["x"] + box["width"] - 40, box["y"] + 250)

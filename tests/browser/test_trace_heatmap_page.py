@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import re
+from typing import Any
 
 import numpy as np
 import pytest
-from host import host, receive
+from host import host, receive, serious_faults
 from playwright.sync_api import Page, expect
 
 import mllm_widgets as mw
 from mllm_widgets import colormaps
 from mllm_widgets.widgets import wire
 
-AXE = Path(__file__).resolve().parents[2] / "js" / "node_modules" / "axe-core" / "axe.min.js"
 LONG = (
     "I am on a trip with my friends and we took many pictures, and we like this one best of all the pictures that we took on the way; "
     "here is a quick question for you, think about what you can see here and then give a short answer: what is the city of this building, "
@@ -22,28 +22,8 @@ LONG = (
 
 
 @pytest.fixture(scope="module")
-def vlm():
-    return mw.load()
-
-
-@pytest.fixture(scope="module")
-def question():
-    return mw.datasets.demo_question("Eiffel Tower", "city")
-
-
-@pytest.fixture(scope="module")
-def heatmap(vlm, question):
-    return mw.TraceHeatmap(mw.causal_trace(vlm, question, corruption="Taj Mahal"))
-
-
-@pytest.fixture
-def page(browser):
-    page = browser.new_page()
-    errors: list[str] = []
-    page.on("pageerror", lambda error: errors.append(f"{error.message}\n{error.stack}"))
-    yield page
-    page.close()
-    assert not errors, "\n".join(errors)
+def heatmap(trace):
+    return mw.TraceHeatmap(trace)
 
 
 def pixel(page: Page, row: int, layer: int) -> tuple[int, ...]:
@@ -51,7 +31,7 @@ def pixel(page: Page, row: int, layer: int) -> tuple[int, ...]:
     return tuple(
         page.evaluate(
             """([row, layer]) => {
-              const canvas = document.querySelector(".mw-map canvas"), grid = document.querySelector(".mw-grid");
+              const canvas = document.querySelector(".mw-cells"), grid = document.querySelector(".mw-grid");
               const rows = Number(grid.getAttribute("aria-rowcount")), layers = Number(grid.getAttribute("aria-colcount"));
               const scale = canvas.width / parseFloat(canvas.style.width);
               const height = (parseFloat(canvas.style.height) - 40) / rows;
@@ -63,12 +43,6 @@ def pixel(page: Page, row: int, layer: int) -> tuple[int, ...]:
             [row, layer],
         )
     )
-
-
-def serious_faults(page: Page) -> list[str]:
-    page.add_script_tag(path=AXE)
-    found = page.evaluate("async () => (await axe.run('.mw-heatmap')).violations")
-    return [f"{v['id']}: {v['help']}" for v in found if v["impact"] in ("serious", "critical")]
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -113,10 +87,98 @@ def test_a_tooltip_never_leaves_the_widget(page, heatmap, screenshots) -> None:
     page.screenshot(path=screenshots / "page-tooltip.png", full_page=True)
 
 
-def test_the_keyboard_keeps_its_cell_in_sight(page, heatmap) -> None:
-    shape = (2, 80, heatmap.values["shape"][2])
-    wide = {"values": wire.tensor(np.zeros(shape)), "fresh": wire.tensor(np.ones(shape, dtype=np.uint8))}
-    host(page, heatmap, width=400, changes={"layers": 80, **wide})
+@pytest.fixture
+def wide(heatmap) -> dict[str, Any]:
+    """Traits of a map that is wider than its page: 80 layers."""
+    values = wire.array(heatmap.values)
+    many = np.resize(values, (values.shape[0], 80, values.shape[2]))
+    return {
+        "layers": 80,
+        "values": wire.tensor(many),
+        "fresh": wire.tensor(np.ones(many.shape, dtype=np.uint8)),
+    }
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_labels_stay_while_a_wide_map_scrolls_under_them(page, heatmap, wide, screenshots, dark) -> None:
+    host(page, heatmap, width=400, dark=dark, changes=wide)
+    scroller, labels = page.locator(".mw-scroller"), page.locator(".mw-labels")
+    before, ink = labels.bounding_box(), labels.evaluate("c => c.toDataURL()")
+    scroller.evaluate("e => e.scrollLeft = 200")
+    page.wait_for_timeout(100)
+    assert labels.bounding_box() == before
+    assert labels.evaluate("c => c.toDataURL()") == ink
+    box = scroller.bounding_box()
+    assert before is not None
+    assert box is not None
+    # a cell that has gone under the labels cannot be pointed at there; beside them the cell in sight is meant
+    page.mouse.move(before["x"] + before["width"] - 5, box["y"] + 250)
+    expect(page.get_by_role("tooltip")).to_be_hidden()
+    page.mouse.move(before["x"] + before["width"] + 12, box["y"] + 250)
+    expect(page.get_by_role("tooltip")).to_contain_text(f"layer {(200 + 10) // 7}")
+    page.screenshot(path=screenshots / f"page-wide-{'dark' if dark else 'light'}.png", full_page=True)
+
+
+def test_a_finger_scrolls_a_wide_map_sideways(browser, heatmap, wide) -> None:
+    context = browser.new_context(has_touch=True)
+    page = context.new_page()
+    host(page, heatmap, width=400, changes=wide)
+    box = page.locator(".mw-grid").bounding_box()
+    assert box is not None
+    fingers = context.new_cdp_session(page)
+    for kind, x in [("touchStart", 300), *(("touchMove", x) for x in range(290, 120, -10)), ("touchEnd", None)]:
+        points = [] if x is None else [{"x": x, "y": box["y"] + 100}]
+        fingers.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+    page.wait_for_timeout(200)
+    assert page.locator(".mw-scroller").evaluate("e => e.scrollLeft") > 100
+    context.close()
+
+
+def test_the_tooltip_describes_the_map_while_it_shows(page, heatmap) -> None:
+    host(page, heatmap)
+    grid = page.locator(".mw-grid")
+    assert grid.get_attribute("aria-describedby") is None
+    grid.focus()
+    page.keyboard.press("ArrowRight")
+    expect(grid).to_have_accessible_description(re.compile(r"^layer 1.*indirect effect"))
+    page.keyboard.press("Escape")
+    expect(grid).not_to_have_attribute("aria-describedby", re.compile("."))
+
+
+def test_copying_works_on_a_page_without_the_clipboard_api(page, heatmap, screenshots) -> None:
+    host(page, heatmap)
+    assert page.evaluate("navigator.clipboard === undefined")  # as on every page that comes over http
+    page.evaluate("document.body.append(document.createElement('textarea'))")
+    page.locator(".mw-grid").focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("c")
+    said = page.locator(".mw-said")
+    expect(said).to_contain_text("Copied ")
+    page.screenshot(path=screenshots / "page-copied.png", full_page=True)
+    copied = said.inner_text().removeprefix("Copied ").removesuffix(".")
+    page.locator("textarea").focus()
+    page.keyboard.press("Control+V")
+    assert page.locator("textarea").input_value() == copied
+    row = max(i for i, row in enumerate(heatmap.rows) if row["constraint"])
+    value = wire.array(heatmap.values)[0, 1, heatmap.rows[row]["column"]] - heatmap.corrupted
+    assert float(copied) == pytest.approx(value, abs=1e-7)
+
+
+def test_where_copying_is_forbidden_it_says_so_and_gives_the_value(page, heatmap, screenshots) -> None:
+    host(page, heatmap)
+    page.evaluate("document.execCommand = () => false")
+    page.locator(".mw-grid").focus()
+    page.keyboard.press("c")
+    expect(page.locator(".mw-said")).to_contain_text("does not let this page copy. The value is ")
+    page.keyboard.press("Control+Home")
+    expect(page.locator(".mw-said")).to_be_empty()
+    page.keyboard.press("c")
+    expect(page.locator(".mw-said")).to_have_text("There is no value here to copy.")
+    page.screenshot(path=screenshots / "page-not-copied.png", full_page=True)
+
+
+def test_the_keyboard_keeps_its_cell_in_sight(page, heatmap, wide) -> None:
+    host(page, heatmap, width=400, changes=wide)
     where = "e => [e.scrollLeft, e.scrollLeft + e.clientWidth - e.scrollWidth]"
     page.locator(".mw-grid").focus()
     page.keyboard.press("End")
@@ -208,8 +270,8 @@ def test_tokens_are_text_and_never_markup(page, vlm, question) -> None:
 def test_a_removed_view_leaves_nothing_running(page, heatmap) -> None:
     host(page, heatmap)
     page.evaluate("window.widget.abort.abort()")
-    before = page.locator(".mw-map canvas").evaluate("c => c.toDataURL()")
+    before = page.locator(".mw-cells").evaluate("c => c.toDataURL()")
     receive(page, window=3, module="self_attn")
     page.evaluate("document.body.classList.add('dark')")
     page.wait_for_timeout(200)
-    assert page.locator(".mw-map canvas").evaluate("c => c.toDataURL()") == before
+    assert page.locator(".mw-cells").evaluate("c => c.toDataURL()") == before

@@ -7,6 +7,7 @@ import { type Cell, type Model, type Row, Values } from "./state";
 
 const STALE = 0.28; // opacity of what belongs to another window
 export const LABEL_SIZE = 12;
+const MARGIN = 2; // of the first cells' rings, which the labels must not cover
 
 export interface Ink {
   font: string;
@@ -44,7 +45,7 @@ export interface Marks {
   pinned: Cell | undefined;
 }
 
-/** Draws everything; returns how many cells belong to the window on the slider. */
+/** Draws everything but the labels; returns how many cells belong to the window on the slider. */
 export function drawMap(
   canvas: HTMLCanvasElement,
   l: Layout,
@@ -52,13 +53,12 @@ export function drawMap(
   theme: Theme,
   ink: Ink,
   marks: Marks,
+  scrolled: number,
 ): number {
   const pen = prepare(canvas, l.width, l.height);
   if (!pen) return 0;
-  const rows = model.get("rows");
   const fresh = drawCells(pen, l, model, theme, ink);
-  drawLabels(pen, l, rows, ink, marks);
-  drawAxis(pen, l, ink, marks);
+  drawAxis(pen, l, ink, marks, scrolled);
   if (marks.pinned) ring(pen, l, marks.pinned, ink.text, 2, css(ink.ground));
   if (marks.cursor)
     ring(pen, l, marks.cursor, marks.focused ? ink.accent : ink.text, marks.focused ? 3 : 1.5, css(ink.ground));
@@ -106,7 +106,13 @@ function drawCells(pen: CanvasRenderingContext2D, l: Layout, model: Model, theme
   return drawn;
 }
 
-function drawLabels(pen: CanvasRenderingContext2D, l: Layout, rows: Row[], ink: Ink, marks: Marks): void {
+/** Draws the tokens on a canvas of their own, which stays where it is while the cells scroll under it. */
+export function drawLabels(canvas: HTMLCanvasElement, l: Layout, rows: Row[], ink: Ink, marks: Marks): void {
+  const height = l.top + l.rows * l.cellHeight;
+  const pen = prepare(canvas, l.left - MARGIN, height);
+  if (!pen) return;
+  pen.fillStyle = css(ink.ground);
+  pen.fillRect(0, 0, l.left, height);
   pen.textBaseline = "middle";
   rows.forEach((row, i) => {
     const y = l.top + (i + 0.5) * l.cellHeight;
@@ -119,10 +125,11 @@ function drawLabels(pen: CanvasRenderingContext2D, l: Layout, rows: Row[], ink: 
   });
 }
 
-function drawAxis(pen: CanvasRenderingContext2D, l: Layout, ink: Ink, marks: Marks): void {
+function drawAxis(pen: CanvasRenderingContext2D, l: Layout, ink: Ink, marks: Marks, scrolled: number): void {
   const y = l.top + l.rows * l.cellHeight;
   pen.textAlign = "center";
   for (const layer of numbered(l)) {
+    if ((layer + 0.5) * l.cellWidth < scrolled) continue; // half a number under the labels would be another number
     const here = marks.cursor?.layer === layer;
     pen.font = `${here ? "600 " : ""}11px ${ink.font}`;
     pen.fillStyle = here ? ink.text : ink.faint;

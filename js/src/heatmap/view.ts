@@ -1,13 +1,14 @@
 // The map itself: canvas, pointer, keyboard, tooltip, legend.
 
+import { copyText } from "../lib/copy";
 import { element, perFrame, uniqueName } from "../lib/dom";
 import { onThemeChange, themeOf } from "../lib/theme";
+import { Tooltip } from "../lib/tooltip";
 import { moved } from "./cursor";
-import { drawLegend, drawMap, inkOf, widestLabel } from "./draw";
+import { drawLabels, drawLegend, drawMap, inkOf, widestLabel } from "./draw";
 import { cellAt, cellBox, layout } from "./layout";
 import type { Cell, Model } from "./state";
 import { isStale, Values } from "./state";
-import { Tooltip } from "./tooltip";
 import { asSentence, describe, summary } from "./words";
 
 const KEYS = "Arrows move, Enter pins, Esc releases, C copies the value, M switches the sub-block.";
@@ -18,25 +19,28 @@ export function mapView(
   signal: AbortSignal,
 ): { nodes: HTMLElement[]; update: () => void } {
   const id = uniqueName("cell");
-  const canvas = element("canvas", { "aria-hidden": "true" });
+  const canvas = element("canvas", { class: "mw-cells", "aria-hidden": "true" });
   const cellNode = element("div", { role: "gridcell", id, class: "mw-sr" });
   const grid = element(
     "div",
     { class: "mw-grid", role: "grid", tabindex: 0, "aria-activedescendant": id },
     element("div", { role: "row", class: "mw-sr" }, cellNode),
   );
-  const scroller = element("div", { class: "mw-scroller" }, canvas, grid);
-  const tooltip = new Tooltip();
+  const labels = element("canvas", { class: "mw-labels", "aria-hidden": "true" });
+  const scroller = element("div", { class: "mw-scroller" }, canvas, labels, grid);
+  const tooltip = new Tooltip(grid);
   const box = element("div", { class: "mw-map" }, scroller, tooltip.node);
   const legend = element("canvas", { "aria-hidden": "true" });
   const caption = element("p", { class: "mw-caption" });
   const keys = element("p", { class: "mw-keys" }, KEYS);
+  const said = element("p", { class: "mw-said", role: "status" });
   const foot = element(
     "div",
     { class: "mw-foot" },
     element("div", {}, element("span", {}, "indirect effect"), legend),
     caption,
     keys,
+    said,
   );
 
   let place = layout(600, 1, 1, 100);
@@ -47,6 +51,11 @@ export function mapView(
   const pinned = (): Cell | undefined => {
     const [row, layer] = model.get("selected");
     return row === undefined || layer === undefined ? undefined : { row, layer };
+  };
+  /** Is a cell neither scrolled away to the right nor under the labels? */
+  const inSight = (cell: Cell) => {
+    const middle = cellBox(place, cell).x + place.cellWidth / 2 - scroller.scrollLeft;
+    return middle > place.left && middle < scroller.clientWidth;
   };
   const active = () => pointer ?? (focused() ? cursor : pinned());
 
@@ -59,7 +68,9 @@ export function mapView(
     place = layout(box.clientWidth, rows.length, model.get("layers"), widestLabel(rows, ink.font));
     const at = active();
     const marks = { cursor: at, focused: focused() && !pointer, pinned: pinned() };
-    const fresh = drawMap(canvas, place, model, theme, ink, marks);
+    const fresh = drawMap(canvas, place, model, theme, ink, marks, scroller.scrollLeft);
+    drawLabels(labels, place, rows, ink, marks);
+    scroller.classList.toggle("mw-scrolled", scroller.scrollLeft > 0);
     // what the canvas holds now, for tests and benchmarks, which cannot read it otherwise
     box.dataset.drawn = `window ${model.get("window")}: ${fresh} cells${isStale(model) ? "" : ", complete"}`;
     canvas.dataset.cellWidth = String(place.cellWidth);
@@ -74,7 +85,7 @@ export function mapView(
     cellNode.textContent = asSentence(model, cursor);
     cellNode.setAttribute("aria-rowindex", String(cursor.row + 1));
     cellNode.setAttribute("aria-colindex", String(cursor.layer + 1));
-    if (at && !dismissed) {
+    if (at && !dismissed && inSight(at)) {
       const on = cellBox(place, at);
       tooltip.show(describe(model, at), `layer ${at.layer}`, { ...on, x: on.x - scroller.scrollLeft });
     } else tooltip.hide();
@@ -87,7 +98,11 @@ export function mapView(
     model.set("selected", cell && !same ? [cell.row, cell.layer] : []);
     model.save_changes();
   };
-  const under = (event: PointerEvent | MouseEvent) => cellAt(place, event.offsetX, event.offsetY);
+  const under = (event: PointerEvent | MouseEvent) =>
+    event.offsetX - scroller.scrollLeft < place.left ? undefined : cellAt(place, event.offsetX, event.offsetY);
+  const copy = async (cell: Cell) => {
+    said.textContent = await copied(model, cell);
+  };
 
   const listen = <K extends keyof HTMLElementEventMap>(type: K, action: (event: HTMLElementEventMap[K]) => void) =>
     grid.addEventListener(
@@ -117,6 +132,7 @@ export function mapView(
   listen("blur", () => {});
   listen("keydown", (event) => {
     if (event.altKey || event.metaKey) return;
+    said.textContent = "";
     const to = moved(cursor, event.key, event.ctrlKey, model.get("rows").length, model.get("layers"));
     if (to) {
       cursor = to;
@@ -127,7 +143,7 @@ export function mapView(
     else if (event.key === "Escape") {
       dismissed = true;
       if (pinned()) pin(undefined);
-    } else if (event.key === "c" && !event.ctrlKey) copy(model, cursor);
+    } else if (event.key === "c" && !event.ctrlKey) void copy(cursor);
     else if (event.key === "m" && !event.ctrlKey) nextModule(model);
     else return; // not ours: JupyterLab may have it
     event.preventDefault();
@@ -136,6 +152,7 @@ export function mapView(
 
   const resized = new ResizeObserver(redraw);
   resized.observe(box);
+  scroller.addEventListener("scroll", redraw, { signal });
   // a windowed notebook may drop a canvas that was scrolled out of sight
   const seen = new IntersectionObserver(redraw);
   seen.observe(box);
@@ -147,10 +164,10 @@ export function mapView(
   return { nodes: [box, foot], update: redraw };
 }
 
-/** Scrolls a wide map sideways so that a cell is in sight; its row's label too, while the first cells are. */
+/** Scrolls a wide map sideways so that a cell is in sight, beside the labels and not under them. */
 function reveal(scroller: HTMLElement, { x, width }: { x: number; width: number }, labels: number): void {
   const last = x + width + 1 - scroller.clientWidth;
-  const first = x <= labels ? 0 : x;
+  const first = x - labels;
   scroller.scrollLeft = Math.min(Math.max(scroller.scrollLeft, last), first);
 }
 
@@ -160,9 +177,13 @@ function startOf(model: Model): Cell {
   return { row: Math.max(0, row), layer: 0 };
 }
 
-function copy(model: Model, cell: Cell): void {
+/** Copies a cell's effect, and says what came of it. */
+async function copied(model: Model, cell: Cell): Promise<string> {
   const row = model.get("rows")[cell.row];
-  if (row) void navigator.clipboard?.writeText(String(new Values(model).effect(row, cell.layer)));
+  const effect = row ? new Values(model).effect(row, cell.layer) : Number.NaN;
+  if (Number.isNaN(effect)) return "There is no value here to copy.";
+  if (await copyText(String(effect))) return `Copied ${effect}.`;
+  return `The browser does not let this page copy. The value is ${effect}.`;
 }
 
 function nextModule(model: Model): void {

@@ -1,13 +1,8 @@
 // What a cell says, in words: for the tooltip, for screen readers and for copying.
 
 import { layerRange, number, percent, signed, windowLayers } from "../lib/format";
+import type { Words } from "../lib/tooltip";
 import { type Cell, type Model, Values } from "./state";
-
-export interface Words {
-  title: string;
-  lines: [name: string, value: string][];
-  note: string;
-}
 
 export function describe(model: Model, cell: Cell): Words {
   const row = model.get("rows")[cell.row];

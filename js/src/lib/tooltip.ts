@@ -1,10 +1,19 @@
 // One tooltip, the same for pointer and keyboard; it stays inside the widget.
 
-import { element } from "../lib/dom";
-import type { Words } from "./words";
+import { element, uniqueName } from "./dom";
+
+/** What there is to say about one place. */
+export interface Words {
+  title: string;
+  lines: [name: string, value: string][];
+  note: string;
+}
 
 export class Tooltip {
-  readonly node = element("div", { class: "mw-tooltip", role: "tooltip", hidden: true });
+  readonly node = element("div", { class: "mw-tooltip", role: "tooltip", id: uniqueName("tooltip"), hidden: true });
+
+  /** `owner` is what the tooltip describes, for who cannot see that it stands beside it. */
+  constructor(private readonly owner: HTMLElement) {}
 
   /** Shows `words` beside a box given in the coordinates of the tooltip's parent. */
   show(words: Words, heading: string, box: { x: number; y: number; width: number; height: number }): void {
@@ -17,6 +26,7 @@ export class Tooltip {
       ...(words.note ? [element("em", {}, words.note)] : []),
     );
     this.node.hidden = false;
+    this.owner.setAttribute("aria-describedby", this.node.id);
     const room = this.node.offsetParent?.clientWidth ?? 400;
     const { offsetWidth: width, offsetHeight: height } = this.node;
     const right = box.x + box.width + 10;
@@ -30,5 +40,6 @@ export class Tooltip {
 
   hide(): void {
     this.node.hidden = true;
+    this.owner.removeAttribute("aria-describedby");
   }
 }
