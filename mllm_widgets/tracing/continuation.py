@@ -62,6 +62,27 @@ def of_suffix(context: dict[str, torch.Tensor], start: int) -> dict[str, torch.T
     return {name: value[:, start:] if name in PER_POSITION else value for name, value in context.items()}
 
 
+def drift(found: torch.Tensor, expected: torch.Tensor) -> float:
+    """How far distributions (..., vocabulary) lie from those expected: |difference| / |expected| of log-probabilities, each about its mean.
+
+    The largest, where there are several.  It tells rounding from mistakes where a difference of probabilities does not: see "Precision" in
+    benchmarks/RESULTS.md.
+
+    Examples
+    --------
+    >>> drift(torch.tensor([0.5, 0.3, 0.2]), torch.tensor([0.5, 0.3, 0.2]))
+    0.0
+    """
+    one, other = (p.float().clamp_min(1e-30).log() for p in (found, expected))
+    one, other = (logs - logs.mean(-1, keepdim=True) for logs in (one, other))
+    return float(((one - other).norm(dim=-1) / other.norm(dim=-1).clamp_min(1e-6)).max())
+
+
+def is_coarse(model: Any) -> bool:
+    """Does a model compute in less than float32?  One with quantised weights may, whatever its dtype."""
+    return model.dtype not in (torch.float32, torch.float64) or bool(getattr(model, "is_quantized", False))
+
+
 def hidden(output: Any) -> Any:
     """The hidden states of a sub-block's output, which some classes wrap in a tuple."""
     return output[0] if isinstance(output, tuple) else output
