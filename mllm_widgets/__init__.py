@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from . import datasets, errors, tracing
+    from .contributions import Contributions, attention_contributions
     from .results import Answer, Trace
     from .tracing import causal_trace
     from .vlm import VLM, Question, ask, load
@@ -20,12 +21,14 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Answer": "results",
+    "Contributions": "contributions",
     "Family": "vlm.families",
     "Question": "vlm",
     "Trace": "results",
     "TraceHeatmap": "widgets",
     "VLM": "vlm",
     "ask": "vlm",
+    "attention_contributions": "contributions",
     "causal_trace": "tracing",
     "families": "vlm.families",
     "load": "vlm",
@@ -36,11 +39,13 @@ _MODULES = ("datasets", "errors", "tracing")
 __all__ = [
     "VLM",
     "Answer",
+    "Contributions",
     "Family",
     "Question",
     "Trace",
     "TraceHeatmap",
     "ask",
+    "attention_contributions",
     "causal_trace",
     "datasets",
     "errors",

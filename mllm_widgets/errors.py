@@ -29,3 +29,7 @@ class TraceError(MllmWidgetsError):
 
 class WidgetError(MllmWidgetsError):
     """A widget was built from something it cannot show."""
+
+
+class FlowError(MllmWidgetsError):
+    """What tokens take from each other, or a knockout or a lens, was asked for and cannot be computed."""
