@@ -68,7 +68,12 @@ def noised(vlm, positions, noise):
     """Noise (positions, width) on the embeddings that enter the decoder; None adds nothing."""
 
     def add(_module, args, options):
-        embeds = options["inputs_embeds"].clone()
+        embeds = options.get("inputs_embeds")
+        if embeds is None:  # a language model's decoder embeds its tokens itself
+            ids = args[0] if args else options["input_ids"]
+            args, options = (), {**options, "input_ids": None}
+            embeds = vlm.model.get_input_embeddings()(ids)
+        embeds = embeds.clone()
         embeds[0, list(positions)] += noise
         return args, {**options, "inputs_embeds": embeds}
 

@@ -145,7 +145,6 @@ def test_files_that_are_no_pictures(tmp_path):
     [
         ("missing.png", "image='missing.png' does not exist .* spelling"),
         ("https://example.org/a.png", "is a web address; expected a file"),
-        (None, "image is a NoneType; expected a PIL image"),
         (3, "image is a int; expected a PIL image"),
         (b"abc", "image is a bytes; expected a PIL image"),
         ([["a", "b"]], "image is a list .*expected a PIL image"),

@@ -14,19 +14,11 @@ from mllm_widgets.errors import ConstraintError, MllmWidgetsError, ModelError, Q
 from .random_llava import build_model, build_processor, random_question, random_vlm
 
 
-def text_only_model():
-    from transformers import LlamaConfig, LlamaForCausalLM
+def encoder():
+    """A model that neither takes a picture nor goes on with a text."""
+    from transformers import DistilBertConfig, DistilBertModel
 
-    return LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=50,
-            hidden_size=16,
-            intermediate_size=20,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            num_key_value_heads=2,
-        )
-    )
+    return DistilBertModel(DistilBertConfig(vocab_size=50, dim=16, hidden_dim=20, n_layers=2, n_heads=2))
 
 
 def test_a_checkpoint_folder_loads_and_answers_as_its_model_does(tmp_path):
@@ -66,16 +58,18 @@ def test_the_dtype_asked_for_is_the_dtype_loaded():
     assert mw.load("demo", dtype="bfloat16").model.dtype == torch.bfloat16
 
 
-def test_a_text_only_model_is_refused():
-    with pytest.raises(ModelError, match="LlamaForCausalLM, which is not a vision-language model"):
-        mw.load(text_only_model())
-    with pytest.raises(ModelError, match="LlamaForCausalLM, which is not a vision-language model"):
-        mw.load(text_only_model(), build_processor())
+def test_a_model_that_neither_sees_nor_speaks_is_refused():
+    words = "DistilBertModel, which is neither a vision-language model nor a language model"
+    for processor in (None, build_processor(), build_processor().tokenizer):
+        with pytest.raises(ModelError, match=words):
+            mw.load(encoder(), processor)
 
 
-def test_a_text_only_folder_is_refused(tmp_path):
-    text_only_model().config.save_pretrained(tmp_path)
-    with pytest.raises(ModelError, match="is a 'llama' model, which takes no picture"):
+def test_a_folder_of_a_model_that_neither_sees_nor_speaks_is_refused(tmp_path):
+    encoder().config.save_pretrained(tmp_path)
+    with pytest.raises(
+        ModelError, match="is a 'distilbert' model, which neither takes a picture nor goes on with a text"
+    ):
         mw.load(tmp_path)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 from typing import Any
 
 from mllm_widgets.errors import TraceError
@@ -15,31 +16,31 @@ from mllm_widgets.errors import TraceError
 from .engine import window_layers
 
 _SCRIPT = """\
-import base64, io
-import torch
-import mllm_widgets as mw
-from PIL import Image
+{imports}
 
 {load}
 nn = vlm.nnsight  # the model, wrapped by nnsight
-image = Image.open(io.BytesIO(base64.b64decode("{image}")))
-question = mw.Question(image, {text!r})
+{question}
 
 clean = vlm.encode(question).inputs
 corrupted_ids = clean["input_ids"].clone()
 corrupted_ids[0, {corrupted}] = torch.tensor({swapped}, device=corrupted_ids.device)  # {phrase!r} ({fitted})
 inputs = {{name: torch.cat([value, value]) for name, value in clean.items()}}
 inputs["input_ids"] = torch.cat([clean["input_ids"], corrupted_ids])
+blocks = [  # window {window} around layer {layer}
+{blocks}
+]
 with torch.inference_mode(), nn.trace(**inputs):
-    for layer in {layers}:  # window {window} around layer {layer}
-        output = nn.model.language_model.layers[layer]{part}
+    for block in blocks:
+        output = block.output
+        output = output[0] if isinstance(output, tuple) else output
         output[1, {token}] = output[0, {token}]  # restore token {token}, {token_text!r}
-    logits = nn.lm_head.output[:, -1].save()
+    logits = nn.output.logits[:, -1].save()
 print(float(logits[1].float().softmax(-1)[{answer_id}]))  # P({answer!r}), restored
 """
 
-# A sub-block's output is added to the residual stream; "residual" is the layer's own output, the stream after it.
-_PARTS = {"mlp": ".mlp.output", "self_attn": ".self_attn.output[0]", "residual": ".output"}
+_IMPORTS = ("import torch", "import mllm_widgets as mw")
+_IMAGE_IMPORTS = ("import base64, io", *_IMPORTS, "from PIL import Image")
 
 
 def cell_code(trace: Any, layer: int, token: int, module: str) -> str:
@@ -72,20 +73,19 @@ def cell_code(trace: Any, layer: int, token: int, module: str) -> str:
         raise TraceError(
             f"token={token} is not the position of a text token; trace.restored.token runs from {first} to {last}."
         )
-    buffer = io.BytesIO()
-    setup.question.image.save(buffer, format="PNG", optimize=True)
+    picture = setup.question.image
+    sites = [setup.vlm.site(each, module) for each in window_layers(layer, trace.window, trace.layers)]
     return _SCRIPT.format(
+        imports="\n".join(_IMPORTS if picture is None else _IMAGE_IMPORTS),
         load=_load(trace.model, setup.vlm),
-        image=base64.b64encode(buffer.getvalue()).decode(),
-        text=setup.question.text,
+        question=_question(picture, setup.question.text),
         corrupted=list(trace.corrupted_positions),
         swapped=[int(trace.corrupted_input_ids[p]) for p in trace.corrupted_positions],
         phrase=trace.corruption,
         fitted=trace.fitted,
-        layers=list(window_layers(layer, trace.window, trace.layers)),
+        blocks="\n".join(f"    nn.{_indexed(site)}," for site in sites),
         window=trace.window,
         layer=layer,
-        part=_PARTS[module],
         token=token,
         token_text=trace.token_text(token),
         answer_id=setup.answer_id,
@@ -93,10 +93,26 @@ def cell_code(trace: Any, layer: int, token: int, module: str) -> str:
     )
 
 
+def _question(picture: Any, text: str) -> str:
+    """Lines that ask the question again, with its picture in them if it has one."""
+    if picture is None:
+        return f"question = mw.Question(None, {text!r})"
+    buffer = io.BytesIO()
+    picture.save(buffer, format="PNG", optimize=True)
+    data = base64.b64encode(buffer.getvalue()).decode()
+    return f'image = Image.open(io.BytesIO(base64.b64decode("{data}")))\nquestion = mw.Question(image, {text!r})'
+
+
+def _indexed(path: str) -> str:
+    """A dotted path as Python writes it: "layers.3.mlp" is "layers[3].mlp"."""
+    return re.sub(r"\.(\d+)(?=\.|$)", r"[\1]", path)
+
+
 def _load(name: str, vlm: Any) -> str:
     """The line that loads the traced model again, with the template and dtype it was traced with."""
     options = "" if vlm.template is None else f", template={vlm.template!r}"
+    kind = "tokenizer" if vlm.processor is vlm.tokenizer else "processor"
     if not (name in ("demo", "demo-ordinary") or "/" in name):
-        return f"# `vlm` is the model you traced: vlm = mw.load(model, processor{options})"
+        return f"# `vlm` is the model you traced: vlm = mw.load(model, {kind}{options})"
     dtype = str(vlm.model.dtype).removeprefix("torch.")
     return f"vlm = mw.load({name!r}, dtype={dtype!r}{options})"

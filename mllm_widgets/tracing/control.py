@@ -31,8 +31,17 @@ def without_picture(vlm: VLM, encoded: Encoding) -> Encoding:
 
     Raises
     ------
-    TraceError: if the picture is not in the sequence, so that leaving it out would change the model and not the prompt.
+    TraceError: if there is no picture, or if it is not in the sequence, so that leaving it out would change the model and not the prompt.
     """
+    if vlm.family.pictures == "none":
+        raise TraceError(
+            f"control='text-only' leaves the picture out, and {type(vlm.model).__name__} is a language model, which reads none: every trace of it "
+            "is text-only. Leave control= out."
+        )
+    if not encoded.visual.any() and vlm.image_token_id is not None:
+        raise TraceError(
+            "control='text-only' leaves the picture out, and the question has none; leave control= out, or expected mw.Question(image, text)."
+        )
     if not encoded.visual.any():
         raise TraceError(
             f"control='text-only' leaves visual tokens out of the prompt, and {type(vlm.model).__name__} keeps its picture outside the "

@@ -195,7 +195,7 @@ def prepare(
 def _clean_run(vlm: VLM, encoded: Encoding, start: int) -> CleanRun:
     """(input embeddings (1, positions, width), what other runs share, clean outputs from `start` on, last logits), in one forward pass."""
     nn, family = vlm.nnsight, vlm.family
-    shares = family.shares_prefix(vlm.model)
+    shares = start > 0 and family.shares_prefix(vlm.model)  # a cache of nothing is no cache to transformers
     start = start if shares else 0
     recorded: dict[str, list[torch.Tensor]] = {site: [] for site in SITES}
     with nn.trace(**encoded.inputs, use_cache=shares, logits_to_keep=1):

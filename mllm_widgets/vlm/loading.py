@@ -7,34 +7,34 @@ import difflib
 import logging
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from mllm_widgets.errors import ModelError
 
-from .families import family_of
+from .families import Family, family_of
 from .model import VLM
-from .processors import load_processor
+from .processors import load_processor, load_tokenizer
 
 DEMO_MODELS = Path(__file__).resolve().parent.parent / "demo" / "models"
 DEMO_NAMES = ("demo", "demo-ordinary")
 
 
 def load(model: Any = "demo", processor: Any = None, *, template: str | None = None, **options: Any) -> VLM:
-    """Load a vision-language model.
+    """Load a vision-language model, or a language model.
 
     Parameters
     ----------
     model: "demo" (bundled, no download), "demo-ordinary" (its twin), a Hugging Face id or folder, a Hugging Face model, or an
         nnsight `TransformersModel`.
-    processor: the processor that belongs to a model passed as an object.
+    processor: the processor that belongs to a model passed as an object; a language model's is its tokenizer.
     template: the prompt template, see `mllm_widgets.vlm.prompts.render`; "paper" is the paper's own.
     options: passed to `from_pretrained` (dtype, device_map, quantization_config, trust_remote_code ...).
 
     Raises
     ------
-    ModelError: for an unknown name, an unreadable folder, or a model that is no vision-language model.
+    ModelError: for an unknown name, an unreadable folder, or a model of neither kind.
 
     Examples
     --------
@@ -49,28 +49,40 @@ def load(model: Any = "demo", processor: Any = None, *, template: str | None = N
         )
     wrapped = None
     if hasattr(model, "_module") and hasattr(model, "trace"):  # an nnsight wrapper
-        wrapped, processor = model, processor or getattr(model, "processor", None)
+        wrapped, processor = model, processor or getattr(model, "processor", None) or getattr(model, "tokenizer", None)
         model = model._module
     if not hasattr(model, "config") or not hasattr(model, "forward"):
         raise ModelError(
             f"model is a {type(model).__name__}; expected a name, a folder, a Hugging Face model or an nnsight TransformersModel."
         )
-    family_of(model)  # a text-only model is refused as such, before anyone looks for its processor
-    if processor is None or not hasattr(processor, "tokenizer"):
-        got = "missing" if processor is None else f"a {type(processor).__name__} without a tokenizer"
-        raise ModelError(
-            f"processor is {got}; a model in memory needs the processor it was trained with: "
-            "mw.load(model, AutoProcessor.from_pretrained(...))."
-        )
+    _check_processor(family_of(model), processor)  # a model that cannot be traced is refused as such first
     vlm = VLM(model, processor, name=getattr(model.config, "_name_or_path", "") or "", template=template)
     if wrapped is not None:
         vlm._nnsight = wrapped
     return vlm
 
 
+def _check_processor(family: Family, processor: Any) -> None:
+    """Raises ModelError where a model in memory did not come with what it was trained with."""
+    from transformers import PreTrainedTokenizerBase
+
+    got = "missing" if processor is None else f"a {type(processor).__name__}"
+    if family.pictures == "none":
+        if not isinstance(processor, PreTrainedTokenizerBase):
+            raise ModelError(
+                f"processor is {got}; a language model in memory needs the tokenizer it was trained with: "
+                "mw.load(model, AutoTokenizer.from_pretrained(...))."
+            )
+    elif not hasattr(processor, "tokenizer"):
+        raise ModelError(
+            f"processor is {got}{' without a tokenizer' if processor is not None else ''}; a model in memory needs the processor it was trained "
+            "with: mw.load(model, AutoProcessor.from_pretrained(...))."
+        )
+
+
 def _load_name(name: str, template: str | None, options: dict[str, Any]) -> VLM:
     import torch
-    from transformers import AutoConfig, AutoModelForImageTextToText
+    from transformers import AutoConfig
 
     demo = name in DEMO_NAMES
     near = difflib.get_close_matches(name.lower(), DEMO_NAMES, n=1, cutoff=0.75)
@@ -88,20 +100,16 @@ def _load_name(name: str, template: str | None, options: dict[str, Any]) -> VLM:
                 f"model={name!r} cannot be loaded ({_first_line(error)}). Expected 'demo', 'demo-ordinary', a folder with a "
                 "config.json, or a Hugging Face id; the name may be misspelt, or the machine offline."
             ) from error
-        if type(config) not in AutoModelForImageTextToText._model_mapping and not options.get("trust_remote_code"):
-            raise ModelError(
-                f"model={name!r} is a {config.model_type!r} model, which takes no picture; expected a vision-language model such as "
-                "'llava-hf/llava-1.5-7b-hf'."
-            )
+        kind, read = _kind(name, config, options.get("trust_remote_code", False))
         try:
-            model = AutoModelForImageTextToText.from_pretrained(source, **options)
-            processor = load_processor(source, config, options.get("trust_remote_code", False))
+            model = kind.from_pretrained(source, **options)
+            processor = read(source, config, options.get("trust_remote_code", False))
         except Exception as error:
             raise ModelError(
                 f"model={name!r} has a configuration, but its weights or its processor cannot be loaded ({_first_line(error)}). Expected "
                 "a complete checkpoint; a file may be missing, or an option of from_pretrained wrong."
             ) from error
-        if not hasattr(processor, "tokenizer"):
+        if read is load_processor and not hasattr(processor, "tokenizer"):
             raise ModelError(
                 f"model={name!r} has no processor for pictures and text, only a {type(processor).__name__}; expected a folder with a "
                 "processor_config.json or preprocessor_config.json, and a tokenizer."
@@ -114,6 +122,26 @@ def _load_name(name: str, template: str | None, options: dict[str, Any]) -> VLM:
         name=name,
         template=template,
         card=card.read_text() if demo and card.exists() else "",
+    )
+
+
+def _kind(name: str, config: Any, trust_remote_code: bool) -> tuple[Any, Callable[[str, Any, bool], Any]]:
+    """The class that loads a configuration's model, and the function that loads its processor.
+
+    Raises ModelError for a model that answers neither questions about pictures nor questions alone.
+    """
+    from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
+
+    # pictures first: some of their models are listed as language models too
+    if type(config) in AutoModelForImageTextToText._model_mapping:
+        return AutoModelForImageTextToText, load_processor
+    if type(config) in AutoModelForCausalLM._model_mapping:
+        return AutoModelForCausalLM, load_tokenizer
+    if trust_remote_code:  # a class nobody lists; taken for one with pictures
+        return AutoModelForImageTextToText, load_processor
+    raise ModelError(
+        f"model={name!r} is a {config.model_type!r} model, which neither takes a picture nor goes on with a text; expected a "
+        "vision-language model such as 'llava-hf/llava-1.5-7b-hf', or a language model such as 'lmsys/vicuna-7b-v1.5'."
     )
 
 

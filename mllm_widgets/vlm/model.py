@@ -1,4 +1,4 @@
-"""A vision-language model with what asking and tracing need: its parts, its lock, and encoded questions."""
+"""A vision-language model, or a language model, with what asking and tracing need: its parts, its lock, and encoded questions."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from .families import family_of
 from .families.base import part
 from .geometry import VisualGeometry
 from .placement import device_of
+from .processors import tokenizer_of
 from .question import Question
 
 # One lock per model, not per VLM: the same model may be loaded twice, with two templates.
@@ -50,7 +51,7 @@ class Encoding:
 
 
 class VLM:
-    """A model and its processor.
+    """A model and its processor, which for a language model is its tokenizer.
 
     `lock` is held by everything that runs the model: interventions live on the module, so two runs at once would see each
     other's.  Nothing here changes the model's dtype, device or attention implementation.
@@ -59,7 +60,7 @@ class VLM:
     def __init__(self, model: Any, processor: Any, name: str = "", template: str | None = None, card: str = ""):
         self.model, self.processor, self.name = model, processor, name or type(model).__name__
         self.template, self.card = template, card
-        self.tokenizer = processor.tokenizer
+        self.tokenizer = tokenizer_of(processor)
         self.family = family_of(model)
         self.layers: Any = part(model, f"{self.family.decoder}.{self.family.layers}")
         self.lock = _LOCKS.setdefault(model, threading.RLock())
@@ -102,8 +103,10 @@ class VLM:
         Raises
         ------
         ConstraintError: if the question's constraint, or one of its text constraints, does not stand in its text.
-        QuestionError: if its words contain the token that stands for the picture.
+        QuestionError: if its words contain the token that stands for the picture, or if it has a picture and the model takes none (or the
+            other way round).
         """
+        self._check_picture(question)
         text, span = question.text, None
         if question.constraint is not None:
             span = spans.find_words(text, question.constraint, question.occurrence)
@@ -122,18 +125,18 @@ class VLM:
                 f"text={text!r} contains {picture!r}, which stands for the picture; expected words only. The template "
                 "places the picture."
             )
-        prompt = prompts.render(self.processor, text, self.template)
+        prompt = prompts.render(self.processor, text, self.template, picture=question.image is not None)
         written = self.family.written(self.processor, prompt)
-        inputs = self.processor(images=question.image, text=prompt, return_tensors="pt", **self._special(written))
-        # labels are for training: some processors add them unasked, and with them a model computes a loss over all positions
-        inputs = {key: value.to(self.device) for key, value in inputs.items() if key != "labels"}
+        inputs = self.family.read(self.processor, prompt, question.image, **self._special(written))
+        inputs = {name: value.to(self.device) for name, value in inputs.items()}
         if "pixel_values" in inputs:
             inputs["pixel_values"] = inputs["pixel_values"].to(self.model.dtype)
         ids = inputs["input_ids"][0].cpu().numpy()
         visual = ids == -1 if self.image_token_id is None else ids == self.image_token_id
         positions: tuple[int, ...] = ()
         if span is not None:
-            positions = self._positions(prompt, written, text, span, ids)
+            place = prompts.place(self.processor, prompt, self.template, picture=question.image is not None)
+            positions = self._positions(prompt, written, text, span, place, ids)
         tokens = tuple(
             TokenInfo(
                 position=i,
@@ -146,6 +149,19 @@ class VLM:
         )
         return Encoding(inputs, tokens, visual, positions, written)
 
+    def _check_picture(self, question: Question) -> None:
+        """Raises QuestionError for a picture the model cannot see, and for none where it must have one."""
+        kind = type(self.model).__name__
+        if question.image is not None and self.family.pictures == "none":
+            raise QuestionError(
+                f"the question has a picture, and {kind} is a language model, which reads none; expected mw.Question(None, text, "
+                "constraint='the Eiffel Tower'), with words for what the picture shows."
+            )
+        if question.image is None and self.family.pictures == "required":
+            raise QuestionError(
+                f"the question has no picture, and {self.family.name} ({kind}) does not run without one; expected mw.Question(image, text)."
+            )
+
     def _special(self, written: str) -> dict[str, bool]:
         """Tokenizer options: a prompt that has the first token already (from its template or processor) must not get a second one."""
         bos = getattr(self.tokenizer, "bos_token", None)
@@ -153,14 +169,16 @@ class VLM:
         return {"add_special_tokens": False} if bos and written.startswith((bos, picture + bos)) else {}
 
     def _positions(
-        self, prompt: str, written: str, text: str, span: tuple[int, int], ids: np.ndarray
+        self, prompt: str, written: str, text: str, span: tuple[int, int], place: tuple[int, int], ids: np.ndarray
     ) -> tuple[int, ...]:
-        """Sequence positions of a character span of the question; `written` is the prompt as the processor tokenizes it.
+        """Sequence positions of a character span of the question.
+
+        `written` is the prompt as the processor tokenizes it, `place` the characters of the prompt that are the question.
 
         The processor expands each image token after offsets are known, so positions are counted from the end, and the
         tail of both id lists must agree.
         """
-        begin, end = prompts.place(self.processor, prompt, self.template)
+        begin, end = place
         if prompt[begin:end] != text:  # changed by the template: the same words must still stand there
             words = text[slice(*span)]
             before = sum(start < span[0] for start, _ in spans.find_all(text, words))
@@ -196,7 +214,8 @@ class VLM:
 
         Raises
         ------
-        ModelError: if nothing is known about where this model's visual tokens lie.
+        ModelError: if nothing is known about where this model's visual tokens lie, or if it has none.
+        QuestionError: if the question has no picture.
 
         Examples
         --------
@@ -204,6 +223,14 @@ class VLM:
         >>> mw.load().geometry(mw.datasets.demo_question("Eiffel Tower")).grids[0].shape
         (8, 8)
         """
+        if self.family.pictures == "none":
+            raise ModelError(
+                f"{type(self.model).__name__} is a language model: it reads no picture, so none of its tokens lies on one."
+            )
+        if question.image is None:
+            raise QuestionError(
+                "the question has no picture, so none of its tokens lies on one; expected mw.Question(image, text)."
+            )
         inputs = self.encode(question).inputs
         return self.family.geometry(self.processor, self.model, inputs, question.image)
 

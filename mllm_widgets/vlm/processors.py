@@ -1,4 +1,4 @@
-"""Processors for pictures, with or without torchvision.
+"""Processors for pictures, with or without torchvision; where a model reads no picture, its tokenizer is its processor.
 
 Hugging Face has image processors that need Pillow alone, but every processor for videos needs torchvision, and so do the processors of models
 that take both.  A question has a picture and no video, so without torchvision they are made without their part for videos.
@@ -22,6 +22,18 @@ def load_processor(source: str, config: Any, trust_remote_code: bool = False) ->
     if kind is not None and "video_processor" in kind.get_attributes():
         return without_videos(kind).from_pretrained(source, backend="pil")
     return AutoProcessor.from_pretrained(source, trust_remote_code=trust_remote_code, backend="pil")
+
+
+def load_tokenizer(source: str, config: Any, trust_remote_code: bool = False) -> Any:
+    """The tokenizer saved at `source`, which is all the processor a language model has; arguments as for `load_processor`."""
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(source, config=config, trust_remote_code=trust_remote_code)
+
+
+def tokenizer_of(processor: Any) -> Any:
+    """The tokenizer in a processor, or that is one."""
+    return getattr(processor, "tokenizer", processor)
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""A question about a picture."""
+"""A question, usually about a picture."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from .images import as_image
 
 @dataclass(frozen=True, eq=False)
 class Question:
-    """A picture, a question about it, and the words that point at the picture.
+    """A picture, a question about it, and the words that point at the picture; or a question alone, and the words it is about.
 
     Parameters
     ----------
     image: a PIL image, a path, or an array of shape (height, width), (height, width, 3) or (height, width, 4); uint8 0..255 or
-        floats 0..1.  It is kept as an RGB PIL image, see `mllm_widgets.vlm.images.as_image`.
+        floats 0..1.  It is kept as an RGB PIL image, see `mllm_widgets.vlm.images.as_image`.  None asks without a picture.
     text: the question.
-    constraint: the visual constraint, words of `text` that refer to the picture ("this building").
+    constraint: the visual constraint, words of `text` that refer to the picture ("this building"); without a picture, the subject in its
+        place ("the Eiffel Tower").
     text_constraints: further words that narrow the answer ("1989").
     answer: the true answer, if known; nothing computes with it.
     occurrence: which match of `constraint` in `text` is meant, counted from 0.
@@ -34,6 +35,8 @@ class Question:
     >>> import numpy as np
     >>> Question(np.zeros((8, 8), np.uint8), "Which city is this building in?", constraint="this building").image.size
     (8, 8)
+    >>> Question(None, "Which city is the Eiffel Tower in?", constraint="the Eiffel Tower").image is None
+    True
     """
 
     image: Any
@@ -63,4 +66,4 @@ class Question:
         # Composed characters, so that a constraint typed in another normal form is still found.
         object.__setattr__(self, "text", unicodedata.normalize("NFC", self.text.strip()))
         object.__setattr__(self, "text_constraints", tuple(self.text_constraints))
-        object.__setattr__(self, "image", as_image(self.image))
+        object.__setattr__(self, "image", None if self.image is None else as_image(self.image))

@@ -8,6 +8,7 @@ import torch
 from nnsight import TransformersModel
 
 from .placement import device_of, staying
+from .processors import tokenizer_of
 
 
 class PlacedModel(TransformersModel):
@@ -22,10 +23,17 @@ class PlacedModel(TransformersModel):
 def wrapped(model: Any, processor: Any) -> PlacedModel:
     """A Hugging Face model and its processor as nnsight has them; the model is not moved."""
     with staying(model):
-        return PlacedModel(
-            model,
-            task="image-text-to-text",
-            tokenizer=processor.tokenizer,
-            processor=processor,
-            image_processor=processor.image_processor,
-        )
+        return PlacedModel(model, **pipeline_parts(processor))
+
+
+def pipeline_parts(processor: Any) -> dict[str, Any]:
+    """What a transformers pipeline is made of besides the model: its task, and the parts of the processor."""
+    tokenizer = tokenizer_of(processor)
+    if tokenizer is processor:
+        return {"task": "text-generation", "tokenizer": tokenizer}
+    return {
+        "task": "image-text-to-text",
+        "tokenizer": tokenizer,
+        "processor": processor,
+        "image_processor": processor.image_processor,
+    }

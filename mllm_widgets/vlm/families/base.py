@@ -33,6 +33,7 @@ class Family:
     head: dotted path from the model to the module that gives logits.
     checked: how its entry is tested, for `mw.families()`.
     limits: what is switched off or left out for it, and why; empty where nothing is.
+    pictures: does a question have one?  "optional", "required" (the processor or the model cannot do without), or "none" (a language model).
     """
 
     name: str
@@ -47,6 +48,7 @@ class Family:
     head: str = "lm_head"
     checked: str = ""
     limits: str = ""
+    pictures: str = "optional"
 
     def layer_count(self, model: Any) -> int:
         """Number of decoder layers."""
@@ -79,6 +81,13 @@ class Family:
     def written(self, processor: Any, prompt: str) -> str:
         """The prompt as the processor tokenizes it, image tokens not yet expanded: some add a first token or a line end themselves."""
         return prompt
+
+    def read(self, processor: Any, prompt: str, image: Image.Image | None, **options: Any) -> dict[str, torch.Tensor]:
+        """What the model takes for a prompt and its picture, if it has one; `options` are the tokenizer's."""
+        picture = {} if image is None else {"images": image}
+        inputs = processor(text=prompt, return_tensors="pt", **picture, **options)
+        # labels are for training: some processors add them unasked, and with them a model computes a loss over all positions
+        return {name: value for name, value in inputs.items() if name != "labels"}
 
     def context(self, root: Any, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """What a run that starts from embeddings needs besides them, each with a batch dimension of one.
@@ -131,8 +140,8 @@ def family_of(model: Any) -> Family:
     family = FAMILIES.get(name)
     if family is None:
         raise ModelError(
-            f"model is a {name}, which is not a vision-language model this package can trace. It knows {', '.join(FAMILIES)}. If {name} keeps "
-            "its decoder at `model.language_model` as those do, register it: "
+            f"model is a {name}, which is neither a vision-language model nor a language model this package can trace. It knows "
+            f"{', '.join(FAMILIES)}. If {name} keeps its decoder at `model.language_model`, as most vision-language models do, register it: "
             f"mw.register_family(mw.Family({name!r}, classes=({name!r},), decoder='model.language_model'))."
         )
     try:

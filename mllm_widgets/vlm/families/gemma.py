@@ -109,7 +109,8 @@ PALIGEMMA = register_family(
         "PaliGemma",
         classes=("PaliGemmaForConditionalGeneration",),
         checked="tiny random models with the processor, Gemma and Gemma 2 decoders: trace against plain hooks, geometry by changed pixels",
-        limits="no shared prefix, for every position sees all others; no chat template: pass template='{image}answer en {question}'; with a "
+        pictures="required",
+        limits="no question without a picture; no shared prefix, for every position sees all others; no chat template: pass template='{image}answer en {question}'; with a "
         "Gemma 2 decoder, a sub-block's output is normalised before it is added to the residual stream",
     )
 )

@@ -20,6 +20,7 @@ def families() -> pd.DataFrame:
         prefix: "shared" where runs take up from the keys and values of the positions before the constraint, unless a decoder layer drops
             keys (a sliding window); "decided by the model" where more than that may stand against it, see `limits`.
         geometry: True where `vlm.geometry(question)` says where its visual tokens lie on the picture.
+        pictures: "optional" or "required" in a question; "none" for language models.
         checked: how its entry is tested; empty for an entry nobody tested.
         limits: what is switched off or left out for it, and why.
 
@@ -41,6 +42,7 @@ def families() -> pd.DataFrame:
             "classes": ", ".join(classes),
             "prefix": "shared" if usual else "decided by the model",
             "geometry": kind.geometry is not Family.geometry,
+            "pictures": family.pictures,
             "checked": family.checked,
             "limits": family.limits,
         }

@@ -56,7 +56,8 @@ MLLAMA = register_family(
         "Mllama (Llama 3.2 Vision)",
         classes=("MllamaForConditionalGeneration",),
         checked="a tiny random model with its processor, cross-attention layers among the others and gates open: trace against plain hooks",
-        limits="no visual tokens in the sequence, so no geometry; no shared prefix; a cross-attention layer's outputs pass a gate before they are "
+        pictures="required",
+        limits="no question without a picture, which would leave whole layers out; no visual tokens in the sequence, so no geometry; no shared prefix; a cross-attention layer's outputs pass a gate before they are "
         "added to the residual stream",
     )
 )
