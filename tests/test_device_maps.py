@@ -1,6 +1,7 @@
 """Models that lie on several devices, or partly on disk, through accelerate: traced as the undivided model, and left as they were.
 
-There is one real device here, the CPU; weights on disk are the case in which accelerate moves something at every run.
+There is one real device here, the CPU.  Weights on disk are the case in which accelerate moves something at every run, and `two_devices` plays a
+second device well enough to see that tensors meet on one.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import mllm_widgets as mw
 from mllm_widgets.tracing import EmbeddingNoise, packing
 
 from .random_llava import build_model, build_processor, random_question, random_vlm
+from .two_devices import divided as divided_in_two
+from .two_devices import two_devices
 
 TOLERANCE = 1e-5
 SITES = ("mlp", "self_attn", "residual")
@@ -84,6 +87,44 @@ def test_a_divided_model_answers_and_runs_with_gradients_afterwards(divided):
         assert torch.allclose(logits, random_vlm().model(**inputs).logits, atol=1e-4)
     logits.sum().backward()
     assert divided.layers[2].mlp.down_proj.weight.grad is not None
+
+
+@pytest.fixture
+def parts(monkeypatch):
+    """The random LLaVA on two devices."""
+    monkeypatch.setattr(torch, "inference_mode", torch.no_grad)  # whose tensors cannot be wrapped
+    processor = build_processor()
+    model = build_model(len(processor.tokenizer))
+    model.set_attn_implementation("eager")  # its steps are operations of their own
+    with two_devices():
+        yield mw.load(divided_in_two(model, first_layers=2), processor)
+
+
+@pytest.mark.parametrize("way", ["packed", "rows"])
+def test_tensors_meet_on_one_of_two_devices(parts, way, monkeypatch):
+    question = random_question()
+    options = {"corruption": "Taj Mahal", "modules": SITES, "window": 2}
+    wanted = mw.causal_trace(random_vlm(), question, **options).restored
+    if way == "rows":
+        monkeypatch.setattr(packing, "MASKED_ATTENTION", ())
+    with pytest.raises(RuntimeError, match=r"was given tensors on meta:0, meta:1"):
+        torch.add(torch.zeros(2, device="meta:0"), torch.ones(2, device="meta:1"))
+    trace = mw.causal_trace(parts, question, **options)
+    assert trace.setup is not None
+    with parts.running():
+        assert (packing.corrupted_run(trace.setup) is not None) is (way == "packed")
+    assert np.abs(trace.restored - wanted).max() <= TOLERANCE
+    assert {value.device.index for value in parts.model.parameters()} == {0, 1}
+
+
+def test_noise_and_answers_on_two_devices(parts):
+    whole, question = random_vlm(), random_question()
+    noise = EmbeddingNoise(sigma=2.0, draws=2)
+    one, two = (mw.causal_trace(vlm, question, corruption=noise, modules=("mlp",)).restored for vlm in (whole, parts))
+    assert np.abs(one - two).max() <= TOLERANCE
+    one, two = (mw.ask(vlm, question, max_new_tokens=3) for vlm in (whole, parts))
+    assert one.text == two.text
+    assert np.abs(one.probabilities - two.probabilities).max() <= TOLERANCE
 
 
 def test_a_model_is_not_moved_to_a_gpu_by_being_wrapped(monkeypatch):

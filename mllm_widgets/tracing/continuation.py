@@ -62,6 +62,16 @@ def of_suffix(context: dict[str, torch.Tensor], start: int) -> dict[str, torch.T
     return {name: value[:, start:] if name in PER_POSITION else value for name, value in context.items()}
 
 
+def brought(decoded: Any, device: torch.device) -> Any:
+    """A decoder's output, its hidden states where the model takes its inputs.
+
+    A decoder may end on another device, and the positions whose logits are asked for are inputs: accelerate puts them with the others.
+    """
+    if decoded.last_hidden_state.device != device:
+        decoded.last_hidden_state = decoded.last_hidden_state.to(device)
+    return decoded
+
+
 def drift(found: torch.Tensor, expected: torch.Tensor) -> float:
     """How far distributions (..., vocabulary) lie from those expected: |difference| / |expected| of log-probabilities, each about its mean.
 

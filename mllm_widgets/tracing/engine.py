@@ -16,7 +16,7 @@ import torch
 
 from mllm_widgets.vlm.families.base import part
 
-from .continuation import hidden
+from .continuation import brought, hidden
 from .packing import ALL, Shortcuts, corrupted_run, run_packed
 from .setup import SITES, TraceSetup
 
@@ -109,6 +109,7 @@ def run_rows(setup: TraceSetup, rows: int, writes: Iterable[Write], embeds: torc
         for write in ordered:
             block = hidden(part(nn, setup.vlm.site(write.layer, write.module)).output)
             block[write.rows.to(block.device), write.at.to(block.device)] = write.values.to(block)
+        brought(part(nn, setup.vlm.family.decoder).output, embeds.device)
         logits = nn.output.logits[:, -1].save()
     return logits.float().softmax(-1)[:, setup.answer_id].cpu().numpy()
 

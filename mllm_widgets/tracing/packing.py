@@ -28,7 +28,7 @@ from transformers.cache_utils import Cache, DynamicLayer
 
 from mllm_widgets.vlm.families.base import part
 
-from .continuation import drift, hidden, is_coarse
+from .continuation import brought, drift, hidden, is_coarse
 from .setup import SITES, TraceSetup
 
 if TYPE_CHECKING:
@@ -195,6 +195,7 @@ def run_packed(
         for write, at in ordered:
             block = hidden(part(nn, vlm.site(write.layer, write.module)).output)
             block[0, at.to(block.device)] = write.values.to(block)
+        brought(part(nn, vlm.family.decoder).output, device)
         logits = nn.output.logits[0].save()
     if not shortcuts.answer_only:
         logits = logits[last.to(logits.device)]
@@ -237,7 +238,7 @@ def _record(setup: TraceSetup) -> CorruptedRun | None:
         for layer in range(len(vlm.layers)):
             entering.append(nnsight.save(part(nn, _layer(vlm, layer)).input[0].clone()))
             plain.append(nnsight.save(isinstance(part(nn, _layer(vlm, layer)).output, torch.Tensor)))
-        after = part(nn, vlm.family.decoder).output.save()
+        after = nnsight.save(brought(part(nn, vlm.family.decoder).output, setup.corrupted_embeds.device))
         logits = nn.output.logits[0, -1].save()
     if not all(plain):
         return None

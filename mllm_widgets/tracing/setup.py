@@ -21,7 +21,7 @@ from mllm_widgets.vlm.families.base import part
 from mllm_widgets.vlm.model import VLM, Encoding
 from mllm_widgets.vlm.question import Question
 
-from .continuation import Continuation, drift, hidden, is_coarse, of_suffix
+from .continuation import Continuation, brought, drift, hidden, is_coarse, of_suffix
 from .control import NO_PICTURE, without_picture
 from .corruption import Corruption, Plan
 
@@ -227,6 +227,7 @@ def _suffix_logits(vlm: VLM, embeds: torch.Tensor, continuation: Continuation) -
     found = []
     for rows in embeds.split(SUFFIX_ROWS):
         with nn.trace(**continuation.inputs(rows)):
+            brought(part(nn, vlm.family.decoder).output, rows.device)
             logits = nn.output.logits[:, -1].save()
         found.append(logits)
     return torch.cat(found)
