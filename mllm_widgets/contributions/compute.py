@@ -79,6 +79,10 @@ def attention_contributions(
     check_model(vlm, question)
     if control is not None and control not in CONTROLS:
         raise FlowError(f"control={control!r} is no control; expected one of {CONTROLS} or None.")
+    if control is not None and question.image is None:
+        raise FlowError(
+            f"control={control!r} asks about another picture, and the question has none; leave control= out, or pass mw.Question(image, text)."
+        )
     encoded = vlm.encode(question)
     targets = positions_of(encoded, target, "target", names=("constraint", "last"))
     chosen = check_layers(layers, len(vlm.layers))

@@ -61,7 +61,7 @@ class Contributions:
     attention: (layer, head, token), attention probabilities, mean over the targets: what attention maps show, for comparison.
     heads: (layer, head, token), the norm of each head's own contribution, mean over the targets; None unless asked for.
     targets: the positions that receive. target: what was asked for, in words.
-    rows: a `TokenInfo` for each position. image: the picture; image_size: its (width, height) in pixels.
+    rows: a `TokenInfo` for each position. image: the picture, or None; image_size: its (width, height) in pixels.
     geometry: where visual tokens lie on the picture; None where nothing is known about it (`no_geometry` says why).
     sinks: tokens that take attention whatever they hold; `masked()` leaves them out.
     warnings: why this may mean nothing, in sentences.
@@ -78,7 +78,7 @@ class Contributions:
     rows: tuple[TokenInfo, ...] = field(repr=False)
     constraint: tuple[int, ...]
     geometry: VisualGeometry | None = field(repr=False)
-    image: Image.Image = field(repr=False, compare=False)
+    image: Image.Image | None = field(repr=False, compare=False)
     question: str
     model: str
     warnings: tuple[str, ...] = ()
@@ -94,9 +94,9 @@ class Contributions:
         return tuple(int(layer) for layer in self.norms.layer.values)
 
     @property
-    def image_size(self) -> tuple[int, int]:
-        """(width, height) of the picture in pixels."""
-        return self.image.size
+    def image_size(self) -> tuple[int, int] | None:
+        """(width, height) of the picture in pixels; None without one."""
+        return None if self.image is None else self.image.size
 
     @property
     def visual(self) -> np.ndarray:

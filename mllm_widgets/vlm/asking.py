@@ -43,7 +43,6 @@ def ask(vlm: VLM, question: Question, max_new_tokens: int = 8) -> Answer:
             f"question is a {type(question).__name__}; expected mw.Question(image, text), or mw.Question(None, text)."
         )
     inputs = vlm.encode(question).inputs
-    padding = vlm.tokenizer.pad_token_id
     with vlm.running():
         generated = vlm.model.generate(
             **inputs,
@@ -51,8 +50,7 @@ def ask(vlm: VLM, question: Question, max_new_tokens: int = 8) -> Answer:
             do_sample=False,
             return_dict_in_generate=True,
             output_logits=True,
-            # one prompt is never padded, but without a padding token transformers would say that it takes another
-            pad_token_id=vlm.tokenizer.eos_token_id if padding is None else padding,
+            pad_token_id=vlm.tokenizer.pad_token_id,
         )
     new = generated.sequences[0, inputs["input_ids"].shape[1] :]
     return first_token_answer(vlm, generated.logits[0][0], vlm.tokenizer.decode(new, skip_special_tokens=True).strip())

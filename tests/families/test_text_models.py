@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import runpy
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 from tokenizers import processors
 
 import mllm_widgets as mw
-from mllm_widgets.errors import ModelError, QuestionError, TraceError
+from mllm_widgets.errors import FlowError, ModelError, QuestionError, TraceError
 from mllm_widgets.render import trace_picture
 from mllm_widgets.tracing import EmbeddingNoise, RepeatedToken, TokenSwap, prepare_trace, run_trace
 from mllm_widgets.vlm.families import FAMILIES, text
@@ -131,12 +132,11 @@ def test_an_answer_is_the_models_own(kind):
     assert abs(answer.probability - float(wanted.max())) <= TOLERANCE
 
 
-def test_a_tokenizer_without_padding_answers_and_says_nothing(caplog):
+def test_a_tokenizer_without_padding_answers():
     tokenizer = build_tokenizer()
     tokenizer.pad_token = None
     vlm = mw.load(tiny_text("gpt2").model, tokenizer)
     assert mw.ask(vlm, question(), max_new_tokens=2).token_id == mw.ask(tiny_text("gpt2"), question()).token_id
-    assert not [record for record in caplog.records if "pad_token_id" in record.message]
 
 
 @pytest.mark.parametrize("kind", ["llama", "gpt2"])
@@ -200,6 +200,45 @@ def test_the_projections_are_where_the_entry_says(kind):
     assert values == (3 * config.hidden_size if fused else heads * attention.head_dim)
 
 
+# how each writes a head's values: (positions, inner) -> (positions, heads, head width)
+VALUES = {
+    "llama": lambda given: given.unflatten(-1, (2, 8)).repeat_interleave(3, dim=1),
+    "gpt2": lambda given: given.chunk(3, dim=-1)[2].unflatten(-1, (6, 8)),
+    "gpt-neox": lambda given: given.unflatten(-1, (6, 24)).chunk(3, dim=-1)[2],
+}
+
+
+@pytest.mark.parametrize("kind", VALUES)
+def test_contributions_are_those_of_eager_maps_and_of_the_values_in_the_entry(kind):
+    vlm = tiny_text(kind)
+    flow = mw.attention_contributions(vlm, question(), target="last")
+    model = copy.deepcopy(vlm.model)
+    model.set_attn_implementation("eager")
+    eager, seen = mw.load(model, vlm.tokenizer), {}
+    attention = eager.block(1, "self_attn")
+    for name, module in (("map", attention), ("values", part(attention, vlm.family.value))):
+        module.register_forward_hook(lambda _m, _i, given, name=name: seen.update({name: given}))
+    output: Any = part(attention, vlm.family.output)
+    with torch.no_grad():
+        model(**vlm.encode(question()).inputs, use_cache=False)
+        mixed = seen["map"][1][0, :, -1].T[..., None] * VALUES[kind](seen["values"][0])
+        nothing = output(torch.zeros(1, 1, 48))
+        wanted = (output(mixed.flatten(1)[None]) - nothing)[0].norm(dim=-1)
+    assert wanted.std() > 0.01
+    assert np.abs(flow.norms.sel(layer=1).values - wanted.numpy()).max() <= TOLERANCE
+    assert flow.image_size is flow.geometry is None
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_contributions_sum_to_the_attentions_output(kind):
+    """Or they would be refused."""
+    flow = mw.attention_contributions(tiny_text(kind), question())
+    assert (flow.norms.sel(token=flow.norms.token > flow.targets[-1]) == 0).all()
+    assert (flow.norms > 0.1).any()
+    with pytest.raises(FlowError, match="no visual tokens in its sequence, so there are no patches"):
+        flow.patches(0)
+
+
 def test_all_are_listed_as_models_without_pictures():
     table = mw.families()
     listed = table[table["pictures"] == "none"]
@@ -243,6 +282,8 @@ def test_a_language_model_has_no_geometry_and_needs_no_control():
         vlm.geometry(question())
     with pytest.raises(TraceError, match="every trace of it is text-only"):
         mw.causal_trace(vlm, question(), corruption="Taj Mahal", control="text-only")
+    with pytest.raises(FlowError, match="control='blank' asks about another picture, and the question has none"):
+        mw.attention_contributions(vlm, question(), control="blank")
     with pytest.raises(TraceError, match="positions='visual' asks for visual tokens, and this prompt"):
         mw.causal_trace(vlm, question(), corruption=EmbeddingNoise(positions="visual"))
 
