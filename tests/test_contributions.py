@@ -275,6 +275,48 @@ def test_a_map_that_a_blank_picture_gives_too_is_said_to_show_position():
     assert not mw.attention_contributions(random_vlm(), asked, control="blank").warnings
 
 
+# -- a known answer -------------------------------------------------------------
+
+
+@torch.no_grad()
+def looking_at_bright_patches() -> mw.VLM:
+    """A model built to do so: patches do not mix in its vision tower, and all queries of layer 0 want what bright patches have."""
+    vlm = tiny_llava.llava("qwen2", vision=tiny_llava.clip(80, 10))
+    tiny_llava.make_local(vlm)
+    entering, encoded = [], vlm.encode(square(2, 3))
+    handle = vlm.block(0, "self_attn").register_forward_pre_hook(
+        lambda _m, _args, given: entering.append(given["hidden_states"][0]), with_kwargs=True
+    )
+    for asked in (square(2, 3), square(None, None)):
+        vlm.model(**vlm.encode(asked).inputs)
+    handle.remove()
+    patch = np.flatnonzero(encoded.visual)[2 * 8 + 3]
+    bright = entering[0][patch] - entering[1][patch]
+    block: Any = vlm.block(0, "self_attn")
+    # the slowest pair of a head hardly turns with the position
+    block.q_proj.bias[3::8] = 8.0
+    block.k_proj.weight[3::8] = bright / bright.norm()
+    return vlm
+
+
+def square(row: int | None, column: int | None) -> mw.Question:
+    """A white square of 20 x 20 pixels, two patches a side, on dim noise; none for None."""
+    pixels = np.random.default_rng(0).integers(60, 120, (80, 80, 3), dtype=np.uint8)
+    if row is not None and column is not None:
+        pixels[10 * row : 10 * row + 20, 10 * column : 10 * column + 20] = 255
+    return mw.Question(pixels, "Where was this old bridge built", constraint="this old bridge")
+
+
+def test_the_highlights_lie_on_what_the_model_looks_at_and_move_with_it():
+    vlm = looking_at_bright_patches()
+    for row, column in [(2, 3), (0, 0), (6, 1), (3, 6), (5, 5)]:
+        flow = mw.attention_contributions(vlm, square(row, column), layers=0)
+        top = flow.top(0, 4, kind="visual")
+        assert {(int(y) // 10, int(x) // 10) for x, y in zip(top["left"], top["top"], strict=True)} == {
+            (row + i, column + j) for i in (0, 1) for j in (0, 1)
+        }
+
+
 # -- wrong inputs --------------------------------------------------------------
 
 

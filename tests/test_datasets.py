@@ -9,6 +9,7 @@ import pytest
 
 from mllm_widgets.datasets import LANDMARKS, demo, demo_question, draw_landmark, templates, world
 from mllm_widgets.datasets._drawing.scene import Board
+from mllm_widgets.datasets.landmarks import draw_and_locate
 from mllm_widgets.datasets.questions import demo_specs
 from mllm_widgets.errors import MllmWidgetsError
 
@@ -119,3 +120,16 @@ def test_every_country_has_its_translations():
     for landmark in world.WORLD:
         assert landmark.country in world.TRANSLATIONS
         assert landmark.answer("spanish") != world.UNKNOWN
+
+
+def test_a_landmark_is_where_it_was_drawn_and_moves_with_its_shift():
+    for name in ("Eiffel Tower", "Taj Mahal", "Golden Gate Bridge"):
+        picture, mask = draw_and_locate(name, 3, size=64)
+        assert (np.asarray(picture) == pixels(name, 3)).all()
+        assert 0.05 < mask.mean() < 0.6
+        moved, elsewhere = draw_and_locate(name, 3, size=64, shift=0.1)
+        columns = np.arange(64)
+        shift = np.average(columns, weights=elsewhere.sum(0)) - np.average(columns, weights=mask.sum(0))
+        assert 3 < shift < 8
+        same = ~(mask | elsewhere)
+        assert (np.abs(np.asarray(picture).astype(int) - np.asarray(moved))[same].sum(-1) <= 60).all()

@@ -211,9 +211,10 @@ def _reduced(
             )
         norms.append(vectors.norm(dim=-1).cpu())
     count = len(targets)
+    # copies: a view of the targets' rows would keep those of all queries
     return _Layer(
         norms=torch.stack(norms).numpy(),
-        attention=rows.weights[:, :count].transpose(0, 1).cpu().numpy(),
+        attention=rows.weights[:, :count].transpose(0, 1).cpu().numpy().copy(),
         heads=rows.head_norms(count).cpu().numpy() if per_head else None,
         queries=rows.weights[:, count:].mean(0).cpu().numpy(),
         peaks=activation_peaks(entering),
