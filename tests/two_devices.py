@@ -116,9 +116,10 @@ def divided(model: Any, first_layers: int) -> Any:
     device_map |= {f"{decoder}.embed_tokens": "meta:0", f"{decoder}.rotary_emb": "meta:0", "lm_head": "meta:1"}
     for name, device in device_map.items():
         place(model.get_submodule(name), device)
+    everything: dict[str, Any] = {**device_map, "": "meta:0"}
     attach_align_device_hook_on_blocks(
         model,
-        execution_device={**device_map, "": "meta:0"},
+        execution_device=everything,
         offload=dict.fromkeys(device_map, False),
         skip_keys=model._skip_keys_device_placement,
     )

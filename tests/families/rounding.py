@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+import pytest
 import torch
 
 import mllm_widgets as mw
-from mllm_widgets.tracing import prepare_trace, run_trace
-from mllm_widgets.tracing.engine import run_rows
-from mllm_widgets.tracing.packing import corrupted_run, run_packed
+from mllm_widgets.tracing import packing, prepare_trace, run_trace
+from mllm_widgets.tracing import setup as tracing_setup
+from mllm_widgets.tracing.continuation import drift
 from tests.reference import SITES, corrupted_inputs, hooks, recorded
 
 from .tiny import in_dtype
@@ -25,8 +26,8 @@ class Rounding:
     ours: the engine's.
     plain: rows of a batch -> plain hooks' in the same precision, one cell a row.
     exact: plain hooks' in float32, with the same rounded weights.
-    continued: how far the clean run's P(answer) moves when it is continued from stored keys and values.
-    packed: how far the corrupted run's probabilities move in a packed pass; None where nothing is packed.
+    continued: `drift` of the clean run when it is continued from stored keys and values.
+    packed: `drift` of the corrupted run in a packed pass; None where nothing is packed.
     """
 
     ours: np.ndarray
@@ -59,23 +60,21 @@ class Rounding:
 def rounding(vlm: mw.VLM, question: mw.Question, dtype: torch.dtype, rows: tuple[int, ...] = ROWS) -> Rounding:
     """Measure a float32 model in another precision; window 1, every layer, the tokens that can have an effect."""
     half, exact = in_dtype(vlm, dtype)
-    setup = prepare_trace(half, question, corruption="Taj Mahal")
+    drifts: dict[str, float] = {}
+    with pytest.MonkeyPatch.context() as patch:
+        for room, name in ((tracing_setup, "continued"), (packing, "packed")):
+            patch.setattr(room, "drift", lambda *pair, name=name: drifts.setdefault(name, drift(*pair)))
+        setup = prepare_trace(half, question, corruption="Taj Mahal")
+        with half.running():
+            packed = packing.corrupted_run(setup) is not None
     judge = replace(prepare_trace(exact, question, corruption="Taj Mahal"), answer_id=setup.answer_id)
     positions = [p for p in setup.text_positions if p >= setup.first]
-    with half.running():
-        continued = abs(float(run_rows(setup, 1, [], setup.clean_embeds)[0]) - setup.clean)
-        run = corrupted_run(setup)
-        packed = None
-        if run is not None:
-            suffix = setup.corrupted_embeds.shape[1]
-            copies = run_packed(setup, run, [0, suffix // 2, suffix - 1], 1, [])
-            packed = float((copies - run.probabilities).abs().max())
     return Rounding(
         ours=run_trace(setup, modules=SITES).restored.sel(token=positions).values,
         plain={count: plain_map(half, setup, positions, count) for count in rows},
         exact=plain_map(exact, judge, positions, max(rows)),
-        continued=continued,
-        packed=packed,
+        continued=drifts["continued"],
+        packed=drifts["packed"] if packed else None,
     )
 
 

@@ -10,7 +10,7 @@ import torch
 
 import mllm_widgets as mw
 
-from . import random_internvl, random_qwen, test_gemma, test_idefics, test_mllama, tiny_llava
+from . import random_internvl, random_qwen, test_gemma, test_idefics, test_mllama, tiny_llava, tiny_text
 
 LLAVA, QWEN = tiny_llava.question, random_qwen.random_question
 # family -> what its model is built with -> (model, question)
@@ -33,6 +33,16 @@ TINY: dict[tuple[str, str], tuple[Callable[[], mw.VLM], Callable[[], mw.Question
     ("PaliGemma", "Gemma 2"): (lambda: test_gemma.vlm_of("paligemma2"), test_gemma.question),
     ("Mllama (Llama 3.2 Vision)", "Llama"): (test_mllama.vlm, test_mllama.question),
 }
+TEXT = {
+    ("Llama (Vicuna)", "no picture"): "llama",
+    ("Mistral", "no picture"): "mistral",
+    ("Qwen2, Qwen3", "no picture"): "qwen3",
+    ("Phi", "no picture"): "phi",
+    ("Gemma 2", "no picture"): "gemma2",
+    ("GPT-2", "no picture"): "gpt2",
+    ("GPT-NeoX (Pythia)", "no picture"): "gpt-neox",
+}
+TINY |= {key: (functools.partial(tiny_text.tiny_text, kind), tiny_text.question) for key, kind in TEXT.items()}
 
 
 @functools.cache
