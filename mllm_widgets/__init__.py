@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from . import datasets, errors, tracing
     from .contributions import Contributions, attention_contributions
+    from .patch_map import PatchMap
     from .results import Answer, Trace
     from .tracing import causal_trace
     from .vlm import VLM, Question, ask, load
     from .vlm.families import Family, families, register_family
-    from .widgets import TraceHeatmap
+    from .widgets import PatchGrid, TraceHeatmap
 
 __version__ = "0.1.0"
 
@@ -23,6 +24,8 @@ _HOMES = {
     "Answer": "results",
     "Contributions": "contributions",
     "Family": "vlm.families",
+    "PatchGrid": "widgets",
+    "PatchMap": "patch_map",
     "Question": "vlm",
     "Trace": "results",
     "TraceHeatmap": "widgets",
@@ -41,6 +44,8 @@ __all__ = [
     "Answer",
     "Contributions",
     "Family",
+    "PatchGrid",
+    "PatchMap",
     "Question",
     "Trace",
     "TraceHeatmap",

@@ -26,6 +26,12 @@ _ANCHORS = {
 }
 _NEGATIVE = 2  # anchors before the middle
 
+# From nothing to the largest value.  They lie over a picture in greys, which has all lightnesses but no hue.
+_STRENGTHS = {
+    "light": ("#ffe9a8", "#ffb63d", "#f2701d", "#d3203c", "#8c0f52"),
+    "dark": ("#5a1550", "#a81c5c", "#ea4a36", "#ff9f2e", "#fff09a"),
+}
+
 _TO_LMS = np.array(
     [[0.4122214708, 0.5363325363, 0.0514459929], [0.2119034982, 0.6806995451, 0.1073969566], [0.0883024619, 0.2817188376, 0.6299787005]]
 )  # fmt: skip
@@ -43,6 +49,19 @@ def effect_colors(module: str, theme: str = "light") -> np.ndarray:
     # symmetric about entry 128, so that 0 is the middle anchor itself
     steps = (np.arange(SIZE) - 128) / np.where(np.arange(SIZE) < 128, 128, 127)
     return _rgb(np.stack([np.interp(steps, at, lab[:, channel]) for channel in range(3)], axis=-1))
+
+
+@functools.cache
+def strength_colors(theme: str = "light") -> np.ndarray:
+    """Look-up table (256, 3) uint8 of values from 0 (entry 0) to the scale's end (entry 255), to be laid over a picture."""
+    lab = np.array([_oklab(color) for color in _STRENGTHS[theme]])
+    at, steps = np.linspace(0, 1, len(lab)), np.linspace(0, 1, SIZE)
+    return _rgb(np.stack([np.interp(steps, at, lab[:, channel]) for channel in range(3)], axis=-1))
+
+
+def strength_index(share: np.ndarray) -> np.ndarray:
+    """Entries (uint8) of `strength_colors` for places on a scale, 0..1.  js/src/lib/color.ts does the same."""
+    return np.floor(np.clip(share, 0, 1) * (SIZE - 1) + 0.5).astype(np.uint8)
 
 
 def color_index(effect: np.ndarray, limit: float) -> np.ndarray:

@@ -9,7 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mllm_widgets.colormaps import LEAST_LIMIT, SIZE, THEMES, color_index, effect_colors, effect_limit
+from mllm_widgets.colormaps import (
+    LEAST_LIMIT,
+    SIZE,
+    THEMES,
+    color_index,
+    effect_colors,
+    effect_limit,
+    strength_colors,
+    strength_index,
+)
 
 MODULES = ("mlp", "self_attn", "residual")
 TABLES = [(module, theme) for module in MODULES for theme in THEMES]
@@ -100,3 +109,23 @@ def test_unknown_cells_and_flat_maps_still_have_a_scale():
     assert effect_limit(np.array([np.nan, 0.3]), 0.1) == 0.3
     assert effect_limit(np.full((2, 3), np.nan), 0.5) == 0.5
     assert effect_limit(np.zeros(4), 0.0) == LEAST_LIMIT > 0
+
+
+@pytest.mark.parametrize("theme", THEMES)
+def test_larger_values_are_darker_on_light_and_lighter_on_dark(theme):
+    """So that they can be read without hue."""
+    table = strength_colors(theme)
+    assert (table.shape, table.dtype) == ((SIZE, 3), np.uint8)
+    lightness = (1 if theme == "dark" else -1) * lab(linear(table))[:, 0]
+    assert (np.diff(lightness) > 0).all()
+    assert lightness[-1] - lightness[0] > 60
+
+
+@pytest.mark.parametrize("theme", THEMES)
+def test_values_have_colours_that_no_grey_picture_has(theme):
+    _, a, b = np.moveaxis(lab(linear(strength_colors(theme))), -1, 0)
+    assert np.hypot(a, b).min() > 25
+
+
+def test_values_run_from_entry_0_to_entry_255():
+    assert strength_index(np.array([-1, 0, 0.5, 1, 2])).tolist() == [0, 0, 128, 255, 255]

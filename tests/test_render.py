@@ -15,6 +15,7 @@ from PIL import Image
 
 from mllm_widgets.colormaps import color_index, effect_colors, effect_limit
 from mllm_widgets.render import heatmap, heatmap_picture, trace_picture
+from mllm_widgets.render.pen import ACCENT, SCALE, UNTRACED, cut, text_width
 from mllm_widgets.results import fold_untraced
 
 WHITE = (255, 255, 255)
@@ -33,19 +34,19 @@ class Grid:
 
     def __init__(self, image, marked, layers):
         self.pixels = pixels(image)
-        accent = (self.pixels == rgb(heatmap.ACCENT)).all(axis=2)
+        accent = (self.pixels == rgb(ACCENT)).all(axis=2)
         # labels of marked rows have the same colour: the mark is where a column of it is longest
         tall = accent.sum(axis=0)
         columns = np.flatnonzero(tall == tall.max())
         self.marks = np.flatnonzero(accent[:, columns[0]])
         self.height = tall.max() // len(marked)
         self.top = self.marks[0] - marked[0] * self.height
-        self.left = columns[-1] + 1 + heatmap.SCALE  # a mark stands one unit before its row
-        self.width = heatmap.SCALE * int(np.clip(560 // layers, 10, 46))
+        self.left = columns[-1] + 1 + SCALE  # a mark stands one unit before its row
+        self.width = SCALE * int(np.clip(560 // layers, 10, 46))
 
     def cell(self, row, layer):
         y, x = self.top + row * self.height, self.left + layer * self.width
-        return self.pixels[y : y + self.height - heatmap.SCALE, x : x + self.width - heatmap.SCALE]
+        return self.pixels[y : y + self.height - SCALE, x : x + self.width - SCALE]
 
     def color(self, row, layer):
         """The only colour of a cell."""
@@ -96,7 +97,7 @@ def test_rows_without_effect_are_striped(trace):
     for i in (untraced[0], untraced[-1]):  # the note stands over some between
         for layer in range(trace.layers):
             colors = {tuple(int(c) for c in color) for color in grid.cell(i, layer).reshape(-1, 3)}
-            assert colors == {rgb(color) for color in heatmap.UNTRACED}
+            assert colors == {rgb(color) for color in UNTRACED}
 
 
 def test_the_same_trace_gives_the_same_bytes(trace):
@@ -218,10 +219,10 @@ def test_the_note_covers_only_rows_without_effect():
 
 def test_pictures_grow_with_their_rows():
     heights = [draw(random_map(rows, 8)).height for rows in (5, 6, 20, 40)]
-    assert heights[1] - heights[0] == 20 * heatmap.SCALE
-    assert heights[2] - heights[0] == 15 * 20 * heatmap.SCALE
+    assert heights[1] - heights[0] == 20 * SCALE
+    assert heights[2] - heights[0] == 15 * 20 * SCALE
     many = [draw(random_map(rows, 8)).height for rows in (41, 60)]
-    assert many[1] - many[0] == 19 * 14 * heatmap.SCALE  # lower rows where there are many
+    assert many[1] - many[0] == 19 * 14 * SCALE  # lower rows where there are many
 
 
 def test_a_large_map_fits_a_page():
@@ -239,7 +240,7 @@ def test_nothing_touches_the_edges(layers):
         limit=0.000123,
     )
     edges = pixels(image).copy()
-    inside = 4 * heatmap.SCALE
+    inside = 4 * SCALE
     edges[inside:-inside, inside:-inside] = 255
     assert (edges == 255).all()
 
@@ -253,20 +254,20 @@ def test_words_on_several_lines_are_put_on_one():
 
 def test_words_that_do_not_fit_end_in_an_ellipsis():
     def width(text):
-        return heatmap._width(text, 12)
+        return text_width(text, 12)
 
     text = "Which city is this building in?"
     for room in range(20, int(width(text)) + 20, 7):
-        cut = heatmap._cut(text, 12, room)
-        assert width(cut) <= room
-        if cut != text:
-            assert cut.endswith("…")
-            kept = cut[:-1]
+        short = cut(text, 12, room)
+        assert width(short) <= room
+        if short != text:
+            assert short.endswith("…")
+            kept = short[:-1]
             assert text.startswith(kept)
             longer = text[: len(kept) + 1 + (text[len(kept)] == " ")]
             assert width(f"{longer.rstrip()}…") > room or longer == text
-    assert heatmap._cut(text, 12, width(text)) == text
-    assert heatmap._cut(text, 12, 0) == "…"
+    assert cut(text, 12, width(text)) == text
+    assert cut(text, 12, 0) == "…"
 
 
 def test_a_question_of_any_length_is_cut_at_once():
@@ -281,7 +282,7 @@ def test_the_legend_runs_from_one_end_of_the_scale_to_the_other():
     below = grid.pixels[grid.top + 2 * grid.height :]
     table = effect_colors("mlp")
     rows = [row for row in below if (row[grid.left] == table[0]).all()]
-    assert len(rows) == 10 * heatmap.SCALE
+    assert len(rows) == 10 * SCALE
     strip = rows[0][grid.left :]
     end = int(np.flatnonzero((strip == 255).all(axis=1))[0])
     assert (strip[0] == table[0]).all()

@@ -27,10 +27,9 @@ import mllm_widgets as mw
 from mllm_widgets import colormaps, labels
 from mllm_widgets.errors import WidgetError
 from mllm_widgets.results import TokenInfo
-from mllm_widgets.widgets import base, trace_heatmap, trace_view, wire
+from mllm_widgets.widgets import trace_heatmap, trace_view, wire
 
 STATE_TS = Path(__file__).resolve().parent.parent / "js" / "src" / "heatmap" / "state.ts"
-BUNDLES = ("trace_heatmap.js", "trace_heatmap.css")
 BATCH = 20  # so that a map of the demo model takes several passes
 LONG = 30  # seconds; only a broken test waits that long
 
@@ -637,26 +636,6 @@ def test_a_closed_heatmap_still_has_its_picture(show, trace, displayed):
     heatmap.close()
     heatmap._ipython_display_()
     assert ["image/png" in data for data in displayed] == [True]
-
-
-# --- its front end ------------------------------------------------------------------------------------------------------------
-
-
-def test_a_missing_bundle_is_a_sentence(monkeypatch, tmp_path):
-    monkeypatch.setattr(base, "STATIC", tmp_path)
-    with pytest.raises(WidgetError, match=r"trace_heatmap\.js' is missing.*Run `make js`"):
-        base.bundle("trace_heatmap.js")
-
-
-@pytest.mark.parametrize("name", BUNDLES)
-def test_bundles_are_small_and_reach_for_nothing(name):
-    """They are saved with every notebook, and opened where there is no network and no trust."""
-    text = base.bundle(name).read_text(encoding="utf-8")
-    assert 1000 < len(text.encode()) < 30_000
-    addresses = set(re.findall(r"(?:https?:)?//[\w.-]+\.\w+[^\s\"'`)]*|\bimport\s*\(|@import", text))
-    assert addresses <= {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xhtml"}
-    for unsafe in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function", "fetch("):
-        assert unsafe not in text
 
 
 # --- the wire -----------------------------------------------------------------------------------------------------------------

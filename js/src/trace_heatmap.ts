@@ -4,7 +4,7 @@ import type { RenderProps } from "@anywidget/types";
 import { controls } from "./heatmap/controls";
 import type { HeatmapState, Model } from "./heatmap/state";
 import { mapView } from "./heatmap/view";
-import { element } from "./lib/dom";
+import { element, warningList } from "./lib/dom";
 import { number } from "./lib/format";
 import { replacePicture } from "./lib/picture";
 import "./trace_heatmap.css";
@@ -24,10 +24,10 @@ const WATCHED = [
 ];
 
 function render({ model, el, signal }: RenderProps<HeatmapState>): void {
-  const root = element("div", { class: "mw-heatmap", "data-lm-suppress-shortcuts": "true" });
+  const root = element("div", { class: "mw mw-heatmap", "data-lm-suppress-shortcuts": "true" });
   const steering = controls(model, signal);
   const map = mapView(model, root, signal);
-  root.append(heading(model), ...warnings(model), steering.node, ...map.nodes);
+  root.append(heading(model), ...warningList(model.get("warnings")), steering.node, ...map.nodes);
   el.append(root);
   const update = () => {
     steering.update();
@@ -54,14 +54,6 @@ function heading(model: Model): HTMLElement {
     `  P ${number(model.get("clean"))}, but ${number(model.get("corrupted"))} with “${model.get("corruption")}”${words}`,
   );
   return element("header", {}, question, answer);
-}
-
-function warnings(model: Model): HTMLElement[] {
-  const texts = model.get("warnings");
-  if (!texts.length) return [];
-  return [
-    element("ul", { class: "mw-warnings", "aria-label": "warnings" }, ...texts.map((text) => element("li", {}, text))),
-  ];
 }
 
 export default { render };

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import bisect
-import functools
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from mllm_widgets import colormaps, labels
 from mllm_widgets.results import fold_untraced
 
+from .pen import ACCENT, FAINT, GAP, INK, PADDING, SCALE, SMALL, TEXT, TITLE, Pen, text_width
+
 if TYPE_CHECKING:
     from mllm_widgets.results import Trace
-
-SCALE = 2  # pixels for each unit below, so that the picture is sharp on dense screens
-PADDING, GAP = 14, 8
-TEXT, SMALL, TITLE = 12, 11, 14
-INK, FAINT, ACCENT = "#1f2328", "#656d76", "#0a58ca"
-UNTRACED = ("#ececea", "#dcdcd9")  # ground and stripes
 
 
 def trace_picture(trace: Trace, module: str | None = None) -> Image.Image:
@@ -87,12 +81,12 @@ def heatmap_picture(
     rows, layers = effect.shape
     height = 20 if rows <= 40 else 14
     width = int(np.clip(560 // layers, 10, 46))
-    label = round(min(200, max([60, *(_width(text, TEXT) for text in row_labels)]))) + 2 * GAP
+    label = round(min(200, max([60, *(text_width(text, TEXT) for text in row_labels)]))) + 2 * GAP
     head = (TITLE + GAP if title else 0) + (SMALL + GAP if subtitle else 0)
     left, top = PADDING + label, PADDING + head
     total = (left + max(layers * width, 260) + PADDING, top + rows * height + 74)
     image = Image.new("RGB", (total[0] * SCALE, total[1] * SCALE), "white")
-    pen = _Pen(ImageDraw.Draw(image))
+    pen = Pen(ImageDraw.Draw(image))
     pen.text(PADDING, PADDING + 4, title, TITLE, INK, room=total[0] - 2 * PADDING)
     pen.text(PADDING, top - GAP - 5, subtitle, SMALL, FAINT, room=total[0] - 2 * PADDING)
     table = colormaps.effect_colors(module, "light")
@@ -123,7 +117,7 @@ def heatmap_picture(
     return image
 
 
-def _legend(pen: _Pen, x: int, y: int, width: int, table: np.ndarray, limit: float) -> None:
+def _legend(pen: Pen, x: int, y: int, width: int, table: np.ndarray, limit: float) -> None:
     for i in range(width * SCALE):
         color = tuple(int(c) for c in table[round(i * 255 / (width * SCALE - 1))])
         pen.box(x + i / SCALE, y, 1 / SCALE, 10, color)
@@ -131,53 +125,3 @@ def _legend(pen: _Pen, x: int, y: int, width: int, table: np.ndarray, limit: flo
         value = limit * (2 * share - 1)
         pen.text(x + share * width, y + 18, f"{value:+.2g}" if value else "0", SMALL, FAINT, anchor)
     pen.text(x - GAP, y + 5, labels.EFFECT, SMALL, FAINT, "rm")
-
-
-class _Pen:
-    """Draws in units of `SCALE` pixels."""
-
-    def __init__(self, draw: ImageDraw.ImageDraw) -> None:
-        self.draw = draw
-
-    def box(self, x: float, y: float, width: float, height: float, color: str | tuple[int, ...]) -> None:
-        at = [round(v * SCALE) for v in (x, y, x + width, y + height)]
-        self.draw.rectangle((at[0], at[1], max(at[0], at[2] - 1), max(at[1], at[3] - 1)), fill=color)
-
-    def striped(self, x: float, y: float, width: float, height: float) -> None:
-        self.box(x, y, width, height, UNTRACED[0])
-        box = [round(v * SCALE) for v in (x, y, x + width, y + height)]
-        for start in range(box[0] - (box[3] - box[1]), box[2], 5 * SCALE):
-            # a line from the bottom left to the top right, clipped to the cell
-            low = max(start, box[0])
-            high = min(start + box[3] - 1 - box[1], box[2] - 1)
-            if low < high:
-                self.draw.line((low, box[3] - 1 - (low - start), high, box[3] - 1 - (high - start)), fill=UNTRACED[1])
-
-    def text(self, x: float, y: float, text: str, size: int, color: str, anchor: str = "lm", room: float = 1e9) -> None:
-        text = _cut(text, size, room)
-        self.draw.text((x * SCALE, y * SCALE), text, fill=color, font=_font(size), anchor=anchor)
-
-    def note(self, x: float, y: float, text: str, size: int, room: float) -> None:
-        text = _cut(text, size, room)
-        half = _width(text, size) / 2 + GAP
-        self.box(x - half, y - size, 2 * half, 2 * size, "white")
-        self.text(x, y, text, size, FAINT, "mm")
-
-
-@functools.cache
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    # Pillow's own font, so that the picture is the same on every machine
-    return ImageFont.load_default(size * SCALE)
-
-
-def _width(text: str, size: int) -> float:
-    return _font(size).getlength(text) / SCALE
-
-
-def _cut(text: str, size: int, room: float) -> str:
-    """`text` on one line, with an ellipsis where it does not fit."""
-    text = " ".join(text.splitlines())
-    if _width(text, size) <= room:
-        return text
-    fitting = bisect.bisect_right(range(1, len(text)), room, key=lambda end: _width(f"{text[:end].rstrip()}…", size))
-    return f"{text[:fitting].rstrip()}…"

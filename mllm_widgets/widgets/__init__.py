@@ -1,5 +1,6 @@
 """What the user touches: anywidget components that are views of results and steer the running kernel."""
 
+from .patch_grid import PatchGrid
 from .trace_heatmap import TraceHeatmap
 
-__all__ = ["TraceHeatmap"]
+__all__ = ["PatchGrid", "TraceHeatmap"]

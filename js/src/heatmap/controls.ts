@@ -49,7 +49,7 @@ function moduleSwitch(model: Model, signal: AbortSignal) {
 function windowSlider(model: Model, signal: AbortSignal) {
   const input = element("input", { type: "range", min: 1, max: model.get("layers"), step: 1, "aria-label": "window" });
   const name = element("span", { class: "mw-window-name", "aria-hidden": "true" });
-  const label = element("label", { class: "mw-window" }, element("span", {}, "Window"), input, name);
+  const label = element("label", { class: "mw-slider" }, element("span", {}, "Window"), input, name);
   const send = perFrame(() => model.save_changes(), signal);
   const moved = () => {
     if (input.valueAsNumber === model.get("window")) return;

@@ -1,6 +1,8 @@
 // Draws the map on a canvas.
 
-import { blend, colorIndex, colorTable, css, parseRgb, type Rgb } from "../lib/color";
+import { type Ink, prepare, stripes } from "../lib/canvas";
+import { blend, colorIndex, colorTable, css } from "../lib/color";
+import { drawLegend } from "../lib/legend";
 import type { Theme } from "../lib/theme";
 import { cellBox, GAP, type Layout, numbered } from "./layout";
 import { type Cell, type Model, type Row, Values } from "./state";
@@ -8,29 +10,6 @@ import { type Cell, type Model, type Row, Values } from "./state";
 const STALE = 0.28; // opacity of what belongs to another window
 export const LABEL_SIZE = 12;
 const MARGIN = 2; // of the first cells' rings, which the labels must not cover
-
-export interface Ink {
-  font: string;
-  text: string;
-  faint: string;
-  accent: string;
-  ground: Rgb;
-  stripes: string;
-}
-
-/** A canvas cannot inherit CSS, so its colours are read from the element at draw time. */
-export function inkOf(element: Element): Ink {
-  const style = getComputedStyle(element);
-  const read = (name: string) => style.getPropertyValue(name).trim();
-  return {
-    font: style.fontFamily,
-    text: style.color,
-    faint: read("--mw-faint"),
-    accent: read("--mw-accent"),
-    ground: parseRgb(read("--mw-ground")),
-    stripes: read("--mw-stripes"),
-  };
-}
 
 export function widestLabel(rows: Row[], font: string): number {
   const pen = document.createElement("canvas").getContext("2d");
@@ -63,17 +42,6 @@ export function drawMap(
   if (marks.cursor)
     ring(pen, l, marks.cursor, marks.focused ? ink.accent : ink.text, marks.focused ? 3 : 1.5, css(ink.ground));
   return fresh;
-}
-
-function prepare(canvas: HTMLCanvasElement, width: number, height: number): CanvasRenderingContext2D | null {
-  const scale = globalThis.devicePixelRatio || 1;
-  canvas.width = Math.round(width * scale);
-  canvas.height = Math.round(height * scale);
-  canvas.style.width = `${width}px`;
-  canvas.style.height = `${height}px`;
-  const pen = canvas.getContext("2d");
-  pen?.scale(scale, scale);
-  return pen;
 }
 
 function drawCells(pen: CanvasRenderingContext2D, l: Layout, model: Model, theme: Theme, ink: Ink): number {
@@ -153,23 +121,6 @@ function ring(pen: CanvasRenderingContext2D, l: Layout, cell: Cell, color: strin
   }
 }
 
-function stripes(pen: CanvasRenderingContext2D, x: number, y: number, w: number, h: number, color: string): void {
-  pen.save();
-  pen.beginPath();
-  pen.rect(x, y, w, h);
-  pen.clip();
-  pen.strokeStyle = color;
-  pen.lineWidth = 1;
-  pen.beginPath();
-  // lines x + y = const on a grid of the canvas, so that they run on from row to row
-  for (let c = Math.floor((x + y) / 6) * 6; c < x + w + y + h; c += 6) {
-    pen.moveTo(c - y, y);
-    pen.lineTo(c - y - h, y + h);
-  }
-  pen.stroke();
-  pen.restore();
-}
-
 function outline(pen: CanvasRenderingContext2D, x: number, y: number, w: number, h: number, color: string): void {
   pen.strokeStyle = color;
   pen.lineWidth = 1;
@@ -184,43 +135,27 @@ function cut(pen: CanvasRenderingContext2D, text: string, room: number): string 
 }
 
 /** The colour scale, with a tick where `value` lies. */
-export function drawLegend(
+export function drawScale(
   canvas: HTMLCanvasElement,
   model: Model,
   theme: Theme,
   ink: Ink,
   value: number | undefined,
 ): void {
-  const [width, height] = [240, 40];
-  const pen = prepare(canvas, width, height);
   const data = model.get("colors")[model.get("module")]?.[theme];
-  if (!pen || !data) return;
+  if (!data) return;
   const color = colorTable(data);
-  const [left, bar] = [8, width - 16];
-  for (let i = 0; i < bar; i++) {
-    pen.fillStyle = css(color(Math.round((i * 255) / (bar - 1))));
-    pen.fillRect(left + i, 10, 1.5, 10);
-  }
   const limit = model.get("limit");
-  pen.font = `11px ${ink.font}`;
-  pen.textBaseline = "middle";
-  for (const [share, text] of [
-    [0, `−${legendNumber(limit)}`],
-    [0.5, "0"],
-    [1, `+${legendNumber(limit)}`],
-  ] as const) {
-    pen.textAlign = share === 0 ? "left" : share === 1 ? "right" : "center";
-    pen.fillStyle = ink.faint;
-    pen.fillText(text, left + share * bar, 31);
-  }
-  if (value === undefined || Number.isNaN(value)) return;
-  const x = left + (Math.max(-1, Math.min(1, value / limit)) * 0.5 + 0.5) * bar;
-  pen.fillStyle = ink.text;
-  pen.beginPath();
-  pen.moveTo(x, 11);
-  pen.lineTo(x - 5, 3);
-  pen.lineTo(x + 5, 3);
-  pen.fill();
+  drawLegend(canvas, {
+    color: (share) => color(Math.round(255 * share)),
+    ticks: [
+      [0, `−${legendNumber(limit)}`],
+      [0.5, "0"],
+      [1, `+${legendNumber(limit)}`],
+    ],
+    mark: value === undefined ? Number.NaN : Math.max(-1, Math.min(1, value / limit)) * 0.5 + 0.5,
+    ink,
+  });
 }
 
 function legendNumber(limit: number): string {

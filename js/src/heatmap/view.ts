@@ -1,11 +1,12 @@
 // The map itself: canvas, pointer, keyboard, tooltip, legend.
 
+import { inkOf } from "../lib/canvas";
 import { copyText } from "../lib/copy";
 import { element, perFrame, uniqueName } from "../lib/dom";
 import { onThemeChange, themeOf } from "../lib/theme";
 import { Tooltip } from "../lib/tooltip";
 import { moved } from "./cursor";
-import { drawLabels, drawLegend, drawMap, inkOf, widestLabel } from "./draw";
+import { drawLabels, drawMap, drawScale, widestLabel } from "./draw";
 import { cellAt, cellBox, layout } from "./layout";
 import type { Cell, Model } from "./state";
 import { isStale, Values } from "./state";
@@ -75,7 +76,7 @@ export function mapView(
     box.dataset.drawn = `window ${model.get("window")}: ${fresh} cells${isStale(model) ? "" : ", complete"}`;
     canvas.dataset.cellWidth = String(place.cellWidth);
     const row = at && rows[at.row];
-    drawLegend(legend, model, theme, ink, at && row ? new Values(model).effect(row, at.layer) : undefined);
+    drawScale(legend, model, theme, ink, at && row ? new Values(model).effect(row, at.layer) : undefined);
     caption.textContent = reason(model);
     grid.style.width = canvas.style.width;
     grid.style.height = canvas.style.height;

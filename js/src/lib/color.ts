@@ -8,6 +8,11 @@ export function colorIndex(effect: number, limit: number): number {
   return Math.floor(128 + share * (share < 0 ? 128 : 127) + 0.5);
 }
 
+/** The entry for a place on a scale that runs from 0 to 1; the same rule as colormaps.strength_index. */
+export function strengthIndex(share: number): number {
+  return Math.floor(Math.max(0, Math.min(1, share)) * 255 + 0.5);
+}
+
 /** Reads a table of 256 RGB triples. */
 export function colorTable(data: DataView): (index: number) => Rgb {
   return (index) => [data.getUint8(3 * index), data.getUint8(3 * index + 1), data.getUint8(3 * index + 2)];

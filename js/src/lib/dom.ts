@@ -33,3 +33,10 @@ export function perFrame(action: () => void, signal: AbortSignal): () => void {
     });
   };
 }
+
+/** Why what is shown may mean nothing; no element at all where there is no reason. */
+export function warningList(texts: string[]): HTMLElement[] {
+  if (!texts.length) return [];
+  const items = texts.map((text) => element("li", {}, text));
+  return [element("ul", { class: "mw-warnings", "aria-label": "warnings" }, ...items)];
+}

@@ -1,0 +1,63 @@
+// Canvases: sharp on dense screens, in the widget's colours.
+
+import { parseRgb, type Rgb } from "./color";
+
+export interface Ink {
+  font: string;
+  text: string;
+  faint: string;
+  accent: string;
+  ground: Rgb;
+  stripes: string;
+}
+
+/** A canvas cannot inherit CSS, so its colours are read from the element at draw time. */
+export function inkOf(element: Element): Ink {
+  const style = getComputedStyle(element);
+  const read = (name: string) => style.getPropertyValue(name).trim();
+  return {
+    font: style.fontFamily,
+    text: style.color,
+    faint: read("--mw-faint"),
+    accent: read("--mw-accent"),
+    ground: parseRgb(read("--mw-ground")),
+    stripes: read("--mw-stripes"),
+  };
+}
+
+/** A canvas of that many CSS pixels, empty, and a pen that draws in them. */
+export function prepare(canvas: HTMLCanvasElement, width: number, height: number): CanvasRenderingContext2D | null {
+  const scale = globalThis.devicePixelRatio || 1;
+  canvas.width = Math.round(width * scale);
+  canvas.height = Math.round(height * scale);
+  canvas.style.width = `${width}px`;
+  canvas.style.height = `${height}px`;
+  const pen = canvas.getContext("2d");
+  pen?.scale(scale, scale);
+  return pen;
+}
+
+/** There is nothing here. */
+export function stripes(
+  pen: CanvasRenderingContext2D,
+  x: number,
+  y: number,
+  w: number,
+  h: number,
+  color: string,
+): void {
+  pen.save();
+  pen.beginPath();
+  pen.rect(x, y, w, h);
+  pen.clip();
+  pen.strokeStyle = color;
+  pen.lineWidth = 1;
+  pen.beginPath();
+  // lines x + y = const on a grid of the canvas, so that they run on from row to row
+  for (let c = Math.floor((x + y) / 6) * 6; c < x + w + y + h; c += 6) {
+    pen.moveTo(c - y, y);
+    pen.lineTo(c - y - h, y + h);
+  }
+  pen.stroke();
+  pen.restore();
+}

@@ -1,0 +1,137 @@
+// What steers the picture.  All of it works without a kernel: every layer was sent.
+
+import { element, perFrame, uniqueName } from "../lib/dom";
+import type { Model, PatchState } from "./state";
+
+export interface Control {
+  node: HTMLElement;
+  update: () => void;
+}
+
+export function controls(model: Model, signal: AbortSignal): { node: HTMLElement; update: () => void } {
+  const send = perFrame(() => model.save_changes(), signal);
+  const set = <K extends keyof PatchState>(name: K, value: PatchState[K]) => {
+    if (model.get(name) === value) return;
+    model.set(name, value);
+    send();
+  };
+  const layers = model.get("layers");
+  const parts: Control[] = [
+    slider("Layer", { min: 0, max: layers.length - 1, step: 1 }, signal, {
+      read: () => layers.indexOf(model.get("layer")),
+      write: (index) => set("layer", layers[index] ?? model.get("layer")),
+      name: () => `${model.get("layer")} of ${layers[0]}–${layers.at(-1)}`,
+      disabled: layers.length < 2,
+    }),
+  ];
+  if (model.get("kinds").length > 1)
+    parts.push(choice("grid", "view of the picture", model.get("kinds"), model, signal, set));
+  const scales = [
+    { key: "linear", name: "Linear" },
+    { key: "log", name: "Log" },
+  ];
+  parts.push(choice("scale", "scale of the values", scales, model, signal, set));
+  const finer = [
+    number("Outline top", model, signal, set),
+    slider("Only above", { min: 0, max: 1, step: 0.01 }, signal, {
+      read: () => model.get("threshold"),
+      write: (value) => set("threshold", value),
+      name: () => `${Math.round(100 * model.get("threshold"))}%`,
+    }),
+    slider("Highlights", { min: 0, max: 1, step: 0.01 }, signal, {
+      read: () => model.get("opacity"),
+      write: (value) => set("opacity", value),
+      name: () => `${Math.round(100 * model.get("opacity"))}%`,
+    }),
+  ];
+  const boxes = [box("compare", "One scale for all layers", model, signal, set)];
+  if (model.get("sinks").length) boxes.push(box("mask_sinks", "Mask sinks", model, signal, set));
+  const first = element("div", { class: "mw-controls" }, ...parts.map(({ node }) => node));
+  const second = element("div", { class: "mw-controls mw-finer" }, ...[...finer, ...boxes].map(({ node }) => node));
+  const node = element("div", {}, first, second);
+  // JupyterLab takes these keys of a cell for itself
+  const keep = (event: KeyboardEvent) => {
+    if (/^(Arrow|Home|End|Page|Enter|Backspace|Delete|[0-9]| )/.test(event.key)) event.stopPropagation();
+  };
+  node.addEventListener("keydown", keep, { signal });
+  return {
+    node,
+    update: () => {
+      for (const part of [...parts, ...finer, ...boxes]) part.update();
+    },
+  };
+}
+
+type Set = <K extends keyof PatchState>(name: K, value: PatchState[K]) => void;
+
+interface Slide {
+  read: () => number;
+  write: (value: number) => void;
+  name: () => string;
+  disabled?: boolean;
+}
+
+function slider(
+  label: string,
+  range: { min: number; max: number; step: number },
+  signal: AbortSignal,
+  { read, write, name, disabled = false }: Slide,
+): Control {
+  const input = element("input", { type: "range", ...range, disabled, "aria-label": label.toLowerCase() });
+  const value = element("span", { class: "mw-value", "aria-hidden": "true" });
+  const node = element("label", { class: "mw-slider" }, element("span", {}, label), input, value);
+  input.addEventListener("input", () => write(input.valueAsNumber), { signal });
+  const update = () => {
+    input.value = String(read());
+    value.textContent = name();
+    input.setAttribute("aria-valuetext", name());
+  };
+  return { node, update };
+}
+
+function choice(
+  trait: "grid" | "scale",
+  label: string,
+  options: { key: string; name: string }[],
+  model: Model,
+  signal: AbortSignal,
+  set: Set,
+): Control {
+  const name = uniqueName(trait);
+  const inputs = options.map(({ key, name: text }) => {
+    const input = element("input", { type: "radio", name, value: key });
+    input.addEventListener("change", () => set(trait, key), { signal });
+    return { input, label: element("label", {}, input, element("span", {}, text)) };
+  });
+  const node = element("div", { class: "mw-switch", role: "radiogroup", "aria-label": label });
+  node.append(...inputs.map((one) => one.label));
+  const update = () => {
+    for (const { input } of inputs) input.checked = input.value === model.get(trait);
+  };
+  return { node, update };
+}
+
+function number(label: string, model: Model, signal: AbortSignal, set: Set): Control {
+  const input = element("input", { type: "number", min: 0, step: 1, "aria-label": `${label.toLowerCase()} patches` });
+  const node = element("label", { class: "mw-number" }, element("span", {}, label), input);
+  const moved = () => {
+    const value = input.valueAsNumber;
+    if (Number.isInteger(value) && value >= 0) set("top_k", value);
+  };
+  input.addEventListener("input", moved, { signal });
+  const update = () => {
+    // not while it is being typed in: an empty field would become a number under the hand
+    if (document.activeElement !== input || input.valueAsNumber >= 0) input.value = String(model.get("top_k"));
+  };
+  return { node, update };
+}
+
+function box(trait: "compare" | "mask_sinks", label: string, model: Model, signal: AbortSignal, set: Set): Control {
+  const input = element("input", { type: "checkbox" });
+  const node = element("label", { class: "mw-check" }, input, element("span", {}, label));
+  input.addEventListener("change", () => set(trait, input.checked), { signal });
+  const update = () => {
+    input.checked = model.get(trait);
+  };
+  return { node, update };
+}

@@ -1,0 +1,87 @@
+// The traits of mllm_widgets.widgets.PatchGrid, and the patches they tell of.
+
+import type { AnyModel } from "@anywidget/types";
+import { decode, type WireTensor } from "../lib/tensor";
+
+export interface PatchState {
+  version: number;
+  picture_id: string;
+  image: DataView;
+  picture_size: number[];
+  question: string;
+  target: string;
+  quantity: string;
+  model_name: string;
+  warnings: string[];
+  layers: number[];
+  values: WireTensor; // (layers, visual tokens)
+  boxes: WireTensor; // (visual tokens, 4): left, top, right, bottom in pixels of the picture; NaN for what is no patch
+  places: WireTensor; // (visual tokens, 3): index of its grid, row, column
+  grids: { kind: string; box: number[] }[];
+  kinds: { key: string; name: string }[];
+  sinks: { token: number; reason: string }[];
+  colors: Record<"light" | "dark", DataView>;
+  layer: number;
+  selected: number[];
+  top_k: number;
+  threshold: number;
+  scale: "linear" | "log";
+  grid: string;
+  mask_sinks: boolean;
+  compare: boolean;
+  opacity: number;
+}
+
+export type Model = AnyModel<PatchState>;
+
+export interface Box {
+  left: number;
+  top: number;
+  right: number;
+  bottom: number;
+}
+
+/** A visual token that lies on the picture. */
+export interface Patch extends Box {
+  token: number;
+  grid: number;
+  row: number;
+  column: number;
+}
+
+/** The values of all visual tokens at all layers. */
+export interface Values {
+  data: Float32Array | Uint8Array;
+  count: number; // visual tokens
+  layers: number;
+}
+
+export function readValues(model: Model): Values {
+  const wire = model.get("values");
+  return { data: decode(wire), layers: wire.shape[0] ?? 0, count: wire.shape[1] ?? 0 };
+}
+
+/** The patches of the grids of one kind, by token. */
+export function readPatches(model: Model): Patch[] {
+  const boxes = decode(model.get("boxes"));
+  const places = decode(model.get("places"));
+  const grids = model.get("grids");
+  const patches: Patch[] = [];
+  for (let token = 0; token < boxes.length / 4; token++) {
+    const [left, top, right, bottom] = boxes.subarray(4 * token, 4 * token + 4);
+    const [grid, row, column] = places.subarray(3 * token, 3 * token + 3);
+    if (left === undefined || top === undefined || right === undefined || bottom === undefined) continue;
+    if (grid === undefined || row === undefined || column === undefined || Number.isNaN(grid)) continue;
+    if (grids[grid]?.kind === model.get("grid")) patches.push({ token, left, top, right, bottom, grid, row, column });
+  }
+  return patches;
+}
+
+export function boxOf({ box: [left = 0, top = 0, right = 0, bottom = 0] }: { box: number[] }): Box {
+  return { left, top, right, bottom };
+}
+
+/** The row of `values` that holds the layer on show. */
+export function layerIndex(model: Model): number {
+  return Math.max(0, model.get("layers").indexOf(model.get("layer")));
+}

@@ -1,0 +1,189 @@
+"""Values of visual tokens on the picture: its real patches, a slider over the layers, and the selected patches over all of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import traitlets
+from PIL import Image
+
+from mllm_widgets.errors import WidgetError
+from mllm_widgets.patch_map import SCALES, PatchMap
+
+from . import wire
+from .base import WholeNumber, Widget, bundle
+from .patch_view import describe, patch_map
+
+if TYPE_CHECKING:
+    from mllm_widgets.contributions import Contributions
+
+
+class PatchGrid(Widget):
+    """Attention contributions of visual tokens as highlights on the picture.
+
+    Patches are drawn where the model sees them: tiles, thumbnail, padding, merged patches.  All layers are sent, so every control works without a
+    kernel too.  Nothing is smoothed: a patch has one value and one colour.
+
+    Parameters
+    ----------
+    flow: what `attention_contributions` returned, or a `PatchMap` of any values.
+    layer: the layer shown at first; by default the one at which the visual tokens together write most.
+    selected, top_k, threshold, scale, grid, mask_sinks, compare, opacity: the traits below, to begin with.
+
+    Raises
+    ------
+    WidgetError: for something that has no patches to show, or a trait's value that is none.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import mllm_widgets as mw
+    >>> vlm, question = mw.load(), mw.datasets.demo_question("Eiffel Tower")
+    >>> values = np.random.default_rng(0).random((8, 64))
+    >>> grid = mw.PatchGrid(mw.PatchMap(question.image, vlm.geometry(question), values, tuple(range(8))), layer=3)
+    >>> grid.selected = grid.top()
+    >>> len(grid.selected), grid.layer
+    (5, 3)
+
+    Notes
+    -----
+    Traits to steer and link it by (`ipywidgets.jslink` works without a kernel), written by both sides:
+
+    * `layer`: int, the model's number of the layer on show.
+    * `selected`: list of indices among the visual tokens, ascending; not positions in the sequence.
+    * `top_k`: int, how many of the largest patches are outlined; 0 for none.
+    * `threshold`: 0..1, the share of the scale below which patches get no colour.
+    * `scale`: "linear", or "log" (the scale begins at a hundredth of its end).
+    * `grid`: "picture", "tile" or "thumbnail": which of the model's views of the picture is drawn, of those it has.
+    * `mask_sinks`: bool, leave sinks out of colours, ranks and scale.
+    * `compare`: bool, one scale for all layers instead of each layer's own.
+    * `opacity`: 0..1, from the plain picture to the strongest highlights.
+
+    The others say what is shown and do not change; js/src/patches/state.ts lists them, and tests/test_patch_grid.py compares the two.
+    """
+
+    _esm = bundle("patch_grid.js")
+    _css = bundle("patch_grid.css")
+
+    version = traitlets.Int(wire.VERSION).tag(sync=True)
+    picture_size = traitlets.List([]).tag(sync=True)
+    question = traitlets.Unicode("").tag(sync=True)
+    target = traitlets.Unicode("").tag(sync=True)
+    quantity = traitlets.Unicode("").tag(sync=True)
+    model_name = traitlets.Unicode("").tag(sync=True)
+    warnings = traitlets.List([]).tag(sync=True)
+    layers = traitlets.List([]).tag(sync=True)
+    values = traitlets.Dict({}).tag(sync=True)
+    boxes = traitlets.Dict({}).tag(sync=True)
+    places = traitlets.Dict({}).tag(sync=True)
+    grids = traitlets.List([]).tag(sync=True)
+    kinds = traitlets.List([]).tag(sync=True)
+    sinks = traitlets.List([]).tag(sync=True)
+    colors = traitlets.Dict({}).tag(sync=True)
+    image = traitlets.Bytes(b"").tag(sync=True)
+
+    layer = WholeNumber(0).tag(sync=True)
+    selected = traitlets.List([]).tag(sync=True)
+    top_k = WholeNumber(5).tag(sync=True)
+    threshold = traitlets.Float(0.0).tag(sync=True)
+    scale = traitlets.Unicode("linear").tag(sync=True)
+    grid = traitlets.Unicode("").tag(sync=True)
+    mask_sinks = traitlets.Bool(False).tag(sync=True)
+    compare = traitlets.Bool(False).tag(sync=True)
+    opacity = traitlets.Float(0.8).tag(sync=True)
+
+    def __init__(self, flow: Contributions | PatchMap, *, layer: int | None = None, **traits: Any) -> None:
+        self._map = shown = patch_map(flow)
+        traits = {"grid": shown.kinds[0], "layer": shown.peak_layer if layer is None else layer, **traits}
+        super().__init__(**describe(shown), **traits)
+
+    @property
+    def patch_map(self) -> PatchMap:
+        """What is shown, as numbers."""
+        return self._map
+
+    def top(self, k: int | None = None) -> list[int]:
+        """The visual tokens with the largest values on show, largest first; `top_k` of them by default."""
+        return [int(token) for token in self._highlights(self.top_k if k is None else k).top]
+
+    def picture(self) -> Image.Image:
+        """The layer on show, as an RGB picture."""
+        from mllm_widgets.render import patch_picture
+
+        return patch_picture(
+            self._map,
+            self.layer,
+            self.grid,
+            selected=self.selected,
+            opacity=self.opacity,
+            **self._options(),
+        )
+
+    def _options(self) -> dict[str, Any]:
+        names = ("scale", "threshold", "top_k", "mask_sinks", "compare")
+        return {name: getattr(self, name) for name in names}
+
+    def _highlights(self, top_k: int) -> Any:
+        return self._map.highlights(self.layer, self.grid, **{**self._options(), "top_k": top_k})
+
+    def __repr__(self) -> str:
+        rows = " + ".join("x".join(map(str, grid.shape)) for grid in self._map.geometry.grids if grid.kind == self.grid)
+        return f"PatchGrid({len(self.layers)} layers, {rows} patches, {self.quantity} to {self.target or 'the target'}, layer {self.layer})"
+
+    @traitlets.validate("layer")
+    def _valid_layer(self, proposal: Any) -> int:
+        layer = proposal["value"]
+        if isinstance(layer, bool) or layer not in self._map.layers:
+            first, last = self._map.layers[0], self._map.layers[-1]
+            whole = self._map.layers == tuple(range(first, last + 1))
+            raise WidgetError(
+                f"layer={layer!r} is not shown; there are layers {f'{first} to {last}' if whole else self._map.layers}, counted from 0."
+            )
+        return layer
+
+    @traitlets.validate("selected")
+    def _valid_selected(self, proposal: Any) -> list[int]:
+        count, boxes = self._map.geometry.count, self._map.geometry.boxes
+        for token in proposal["value"]:
+            if isinstance(token, bool) or not isinstance(token, (int, np.integer)) or not 0 <= token < count:
+                raise WidgetError(
+                    f"selected has {token!r}; expected indices among the {count} visual tokens, which count from 0 and are no "
+                    "positions in the sequence."
+                )
+            if np.isnan(boxes[token]).any():
+                raise WidgetError(
+                    f"selected has {int(token)}, a visual token that is no patch (a row end, or a separator)."
+                )
+        return sorted({int(token) for token in proposal["value"]})
+
+    @traitlets.validate("top_k")
+    def _valid_top_k(self, proposal: Any) -> int:
+        if isinstance(proposal["value"], bool) or proposal["value"] < 0:
+            raise WidgetError(
+                f"top_k={proposal['value']!r} is no count of patches; expected a whole number, 0 or more."
+            )
+        return proposal["value"]
+
+    @traitlets.validate("threshold", "opacity")
+    def _valid_share(self, proposal: Any) -> float:
+        if not 0 <= proposal["value"] <= 1:
+            what = "a share of the scale" if proposal["trait"].name == "threshold" else "an opacity"
+            raise WidgetError(
+                f"{proposal['trait'].name}={proposal['value']!r} is not {what}; expected a number from 0 to 1."
+            )
+        return proposal["value"]
+
+    @traitlets.validate("scale")
+    def _valid_scale(self, proposal: Any) -> str:
+        if proposal["value"] not in SCALES:
+            raise WidgetError(f"scale={proposal['value']!r} is not known; expected 'linear' or 'log'.")
+        return proposal["value"]
+
+    @traitlets.validate("grid")
+    def _valid_grid(self, proposal: Any) -> str:
+        if proposal["value"] not in self._map.kinds:
+            raise WidgetError(
+                f"grid={proposal['value']!r} is no way in which the model sees this picture; it has {self._map.kinds}."
+            )
+        return proposal["value"]
