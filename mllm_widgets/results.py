@@ -12,9 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .errors import TraceError
+
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
+
+    from .vlm.geometry import VisualGeometry
 
 BEFORE_CONSTRAINT = "before the constraint: clean and corrupted runs are identical here, so the effect is exactly 0"
 BEFORE_CORRUPTION = BEFORE_CONSTRAINT.replace("the constraint", "the corrupted tokens")
@@ -24,8 +28,8 @@ BEFORE_CORRUPTION = BEFORE_CONSTRAINT.replace("the constraint", "the corrupted t
 class TokenInfo:
     """One row of a token axis: a token, or a run of tokens folded into one row.
 
-    `position` is the (first) position in the sequence the model sees, `count` how many tokens the row stands for; `traced` is
-    False where an intervention cannot matter, and `reason` says why.
+    `position` is the (first) position in the sequence the model sees, `count` how many tokens the row stands for; `kind` is "text",
+    "visual", or "answer" for a token of the answer that was written after the prompt; `traced` is False where an intervention cannot matter, and `reason` says why.
     """
 
     position: int
@@ -59,7 +63,7 @@ def fold_untraced(rows: tuple[TokenInfo, ...], most: int = 40) -> tuple[TokenInf
 class Answer:
     """A model's answer.
 
-    `text` is the greedy answer up to its end, `token` / `token_id` / `probability` describe its first token, and
+    `text` is the greedy answer up to its end (in a trace, which does not decode further, its first token's), `token` / `token_id` / `probability` describe its first token, and
     `probabilities` (vocabulary,) is the whole next-token distribution at the last prompt position.
     """
 
@@ -83,8 +87,8 @@ class Answer:
 class CellBatch:
     """Cells that have just been computed, handed to `on_cells`.
 
-    `module`, `layer` and `token` are index arrays (n,) into the trace's axes, `restored` (n,) the restored probabilities; `done` of
-    `total` cells are finished.
+    `module`, `layer` and `token` are index arrays (n,) into the trace's axes, `restored` (n,) the restored scores; `done` of
+    `total` cells are finished.  With `groups` these are cells of groups of tokens, and `token` counts groups.
     """
 
     module: np.ndarray
@@ -93,15 +97,37 @@ class CellBatch:
     restored: np.ndarray
     done: int
     total: int
+    groups: bool = False
+
+
+@dataclass(frozen=True)
+class Group:
+    """Tokens restored together.
+
+    name: for a reader, such as "row 0-3, column 4-7".
+    positions: sequence positions, ascending.
+    kind: "visual" (all visual tokens), "block" or "patch" of a patch grid, "region", "constraint", "text_constraints" or "tokens".
+    box: (left, top, right, bottom) in pixels of the picture, of what has a place on it.
+    """
+
+    name: str
+    positions: tuple[int, ...] = field(repr=False)
+    kind: str
+    box: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True)
 class Trace:
     """A MultimodalCausalTrace map (Basu et al. 2024, section 3).
 
-    restored: xarray (module, layer, token), probability of the answer token in the restored run; coordinate `token` holds
-    sequence positions of the text tokens, and positions before the first corrupted one hold `corrupted`, which is exact by causality.
-    clean, corrupted: probability of the answer token in those two runs.
+    restored: xarray (module, layer, token), score of the restored run; coordinate `token` holds sequence positions of the text
+        tokens, and positions before the first corrupted one hold `corrupted`, which is exact by causality.
+    clean, corrupted: score of those two runs.
+    score: "probability" of the answer token (or of a whole target), its "log-probability" (base e), or "logit-difference" to `contrast`.
+    scored: the answer's tokens, as text: one, or those of a whole target.
+    group_restored: xarray (module, layer, group), score of runs with all tokens of one of `groups` restored; None where none was asked for.
+        NaN where a group was not run (a layer's effects are looked for coarse to fine).
+    sever: sub-blocks above the restored layers that were kept from following, or None.
     corrupted_positions: sequence positions the corruption changes; those of the constraint, usually.
     control: "text-only" where the picture was left out of both runs.
     """
@@ -123,6 +149,13 @@ class Trace:
     model: str
     corrupted_positions: tuple[int, ...] = field(default=(), repr=False)
     control: str | None = None
+    score: str = "probability"
+    scored: tuple[str, ...] = ()
+    contrast: str | None = None
+    sever: str | None = None
+    groups: tuple[Group, ...] = field(default=(), repr=False)
+    group_restored: xr.DataArray | None = field(default=None, repr=False)
+    geometry: VisualGeometry | None = field(default=None, repr=False)
     _setup: Any = field(default=None, repr=False, compare=False)
 
     @property
@@ -137,13 +170,58 @@ class Trace:
 
     @property
     def indirect_effect(self) -> xr.DataArray:
-        """IE = P_restored - P_corrupted, (module, layer, token)."""
+        """IE = restored - corrupted, (module, layer, token); of probabilities, P_restored - P_corrupted."""
         return (self.restored - self.corrupted).rename("indirect_effect")
 
     @property
     def total_effect(self) -> float:
-        """TE = P_clean - P_corrupted."""
+        """TE = clean - corrupted; of probabilities, P_clean - P_corrupted."""
         return self.clean - self.corrupted
+
+    @property
+    def group_effect(self) -> xr.DataArray:
+        """IE of each group, (module, layer, group).
+
+        Raises TraceError if no groups were asked for.
+        """
+        if self.group_restored is None:
+            raise TraceError(
+                "this trace restored no groups of tokens; trace with groups=('visual', 'blocks'), or corrupt the picture."
+            )
+        return (self.group_restored - self.corrupted).rename("indirect_effect")
+
+    def patches(self, layer: int, module: str = "mlp") -> tuple[np.ndarray, ...]:
+        """IE over the picture: an array (rows, columns) for each of its patch grids.
+
+        Each patch has the effect of the smallest group it was restored in: of its own, of its block, or of all visual tokens; NaN
+        where it was in none.
+
+        Raises TraceError if no groups were asked for, or none of the picture's tokens was in one.
+        """
+        effect = self.group_effect.sel(module=module, layer=layer).values
+        if self.geometry is None:
+            raise TraceError("this trace restored no visual tokens; trace with groups=('visual', 'blocks').")
+        visual = [row for row in self.rows if row.kind == "visual"]
+        positions = [p for row in visual for p in range(row.position, row.position + row.count)]
+        best: dict[int, float] = dict.fromkeys(positions, np.nan)
+        for group, value in sorted(zip(self.groups, effect, strict=True), key=lambda pair: -len(pair[0].positions)):
+            best.update(dict.fromkeys(set(group.positions) & set(positions), float(value)))
+        values = np.array(list(best.values()))
+        return tuple(values[grid.tokens] for grid in self.geometry.grids)
+
+    def restored_layers(self, layer: int) -> range:
+        """The layers that a cell of this map at `layer` restored: its window, clipped to the model."""
+        from .tracing.engine import window_layers
+
+        return window_layers(layer, self.window, self.layers)
+
+    def without_runs(self) -> Trace:
+        """The numbers alone: what stays of a trace when it is pickled.
+
+        A trace keeps the keys and values of its runs, for `to_code` and for widgets that compute more windows; many traces kept
+        would fill a GPU.
+        """
+        return replace(self, _setup=None)
 
     @property
     def recovery_rate(self) -> xr.DataArray:
@@ -156,11 +234,14 @@ class Trace:
         return next(row.text for row in self.rows if row.position <= position < row.position + row.count)
 
     def to_dataframe(self) -> pd.DataFrame:
-        """One row a cell: module, layer, token, text, constraint, restored, indirect_effect."""
+        """One row a cell: module, layer, token, text, constraint, restored, indirect_effect, and the layers restored, first to last."""
         table = self.restored.rename("restored").to_dataframe().reset_index()
         table.insert(3, "text", [self.token_text(t) for t in table["token"]])
         table.insert(4, "constraint", table["token"].isin(self.constraint))
         table["indirect_effect"] = table["restored"] - self.corrupted
+        spans = {layer: self.restored_layers(layer) for layer in range(self.layers)}
+        table["first_layer"] = [spans[layer][0] for layer in table["layer"]]
+        table["last_layer"] = [spans[layer][-1] for layer in table["layer"]]
         return table
 
     def top(self, n: int = 10) -> pd.DataFrame:
@@ -168,7 +249,7 @@ class Trace:
         return self.to_dataframe().nlargest(n, "indirect_effect").reset_index(drop=True)
 
     def to_code(self, layer: int, token: int, module: str = "mlp") -> str:
-        """A short nnsight script that, run on its own, prints this cell's restored probability.
+        """A short nnsight script that, run on its own, prints this cell's restored score.
 
         Store it in a file or paste it into a notebook cell: nnsight reads the source of what it runs, which `exec` of a text does not have.
         Raises TraceError if the cell is not in the map or the model it came from is gone.

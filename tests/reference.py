@@ -103,6 +103,20 @@ def reference_cell(vlm, setup, module: str, layers, position: int, clean, noise=
     return float(logits.float().softmax(-1)[setup.answer_id])
 
 
+@torch.no_grad()
+def reference_logits(vlm, inputs, puts) -> torch.Tensor:
+    """Logits (positions, vocabulary) of one full forward pass; `puts` is {(layer, module): (positions, values)}, written at those outputs."""
+
+    def put(site, hidden):
+        positions, values = puts[site]
+        hidden = hidden.clone()
+        hidden[0, list(positions)] = values
+        return hidden
+
+    with hooks(vlm, list(puts), put):
+        return vlm.model(**inputs).logits[0]
+
+
 def reference_map(vlm, setup, module: str, window: int, noise=None, positions=None) -> np.ndarray:
     """P_restored (layers, text tokens), cell by cell; of some `positions` only, if given.
 

@@ -84,7 +84,7 @@ def test_the_demo_knows_no_city_without_the_picture():
 
 
 def test_the_default_corruption_works_without_the_picture(vlm, question):
-    assert mw.causal_trace(vlm, question, control="text-only").corruption in mw.tracing.DEFAULT_CORRUPTIONS
+    assert mw.causal_trace(vlm, question, control="text-only").corruption in ("Taj Mahal", "Eiffel Tower")
 
 
 @pytest.mark.parametrize("control", ["text", "no image", True, 3])

@@ -12,7 +12,7 @@ import torch
 from transformers.pipelines import base
 
 import mllm_widgets as mw
-from mllm_widgets.tracing import EmbeddingNoise, packing
+from mllm_widgets.tracing import EmbeddingNoise, packing, suffix
 
 from .random_llava import build_model, build_processor, random_question, random_vlm
 from .two_devices import divided as divided_in_two
@@ -71,7 +71,7 @@ def test_a_divided_model_is_traced_as_the_undivided_one(divided, corruption):
 
 def test_rows_of_a_batch_run_on_a_divided_model(divided, monkeypatch):
     wanted = mw.causal_trace(random_vlm(), random_question(), corruption="Taj Mahal").restored
-    monkeypatch.setattr(packing, "MASKED_ATTENTION", ())
+    monkeypatch.setattr(suffix, "MASKED_ATTENTION", ())
     assert np.abs(mw.causal_trace(divided, random_question(), corruption="Taj Mahal").restored - wanted).max() <= 1e-5
 
 
@@ -106,7 +106,7 @@ def test_tensors_meet_on_one_of_two_devices(parts, way, monkeypatch):
     options = {"corruption": "Taj Mahal", "modules": SITES, "window": 2}
     wanted = mw.causal_trace(random_vlm(), question, **options).restored
     if way == "rows":
-        monkeypatch.setattr(packing, "MASKED_ATTENTION", ())
+        monkeypatch.setattr(suffix, "MASKED_ATTENTION", ())
     with pytest.raises(RuntimeError, match=r"was given tensors on meta:0, meta:1"):
         torch.add(torch.zeros(2, device="meta:0"), torch.ones(2, device="meta:1"))
     trace = mw.causal_trace(parts, question, **options)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import mllm_widgets as mw
-from mllm_widgets.tracing import engine, packing, prepare_trace
+from mllm_widgets.tracing import engine, packing, prepare_trace, suffix
 from mllm_widgets.tracing.packing import Layout, Shortcuts, corrupted_run, run_packed
 
 from .families import random_qwen
@@ -37,7 +37,7 @@ def run(setup, modules, window, shortcuts, count=40):
     """(cells, their restored probabilities) of one pass."""
     cells = some_cells(setup, modules, count)
     with setup.vlm.running():
-        return cells, engine.restored_probabilities(setup, modules, cells, window, shortcuts)
+        return cells, engine.restored_scores(setup, modules, cells, window, shortcuts)
 
 
 def reference(setup, modules, cells, window):
@@ -106,7 +106,7 @@ def layers_run(setup, shortcuts, cells):
     handles.append(setup.vlm.model.lm_head.register_forward_hook(lambda _m, given, _o: kept.append(given[0].shape[1])))
     try:
         with setup.vlm.running():
-            engine.restored_probabilities(setup, ("mlp",), cells, 1, shortcuts)
+            engine.restored_scores(setup, ("mlp",), cells, 1, shortcuts)
     finally:
         for handle in handles:
             handle.remove()
@@ -146,7 +146,7 @@ def test_a_pass_leaves_the_stored_keys_as_they_were(setup):
 
 
 def test_a_fixed_layer_does_not_grow(setup):
-    layer = packing.FixedLayer(*(tensor[..., :7, :] for tensor in stored_run(setup).keys[0]))
+    layer = suffix.FixedLayer(*(tensor[..., :7, :] for tensor in stored_run(setup).keys[0]))
     new = torch.ones(1, 2, 3, 10)
     for _ in range(2):
         keys, values = layer.update(new, 2 * new)
@@ -186,7 +186,7 @@ def fresh_setup():
 
 def test_an_attention_without_masks_is_run_in_rows(monkeypatch):
     setup = fresh_setup()
-    monkeypatch.setattr(packing, "MASKED_ATTENTION", ("eager",))
+    monkeypatch.setattr(suffix, "MASKED_ATTENTION", ("eager",))
     assert not is_packed(setup)
     assert np.isfinite(run(setup, MODULES, 1, packing.ALL, count=10)[1]).all()
 
@@ -226,7 +226,7 @@ def test_one_pass_with_nothing_restored_is_the_corrupted_run(setup):
     stored = stored_run(setup)
     with setup.vlm.running():
         copies = run_packed(setup, stored, range(setup.corrupted_embeds.shape[1]), 2, [])
-    assert (copies - stored.probabilities).abs().max() <= TOLERANCE
+    assert (copies[:, -1].softmax(-1) - stored.logits[-1].softmax(-1)).abs().max() <= TOLERANCE
 
 
 @pytest.mark.parametrize("name", ["Qwen2-VL", "Qwen3-VL"])

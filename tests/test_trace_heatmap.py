@@ -61,8 +61,8 @@ def show():
 @pytest.fixture
 def gate(monkeypatch):
     """Every pass of the model waits here until it is let through."""
-    gate = Gate(passes.restored_probabilities)
-    monkeypatch.setattr(passes, "restored_probabilities", gate)
+    gate = Gate(passes.restored_scores)
+    monkeypatch.setattr(passes, "restored_scores", gate)
     monkeypatch.setattr(trace_heatmap, "PUBLISH_EVERY", 0)
     yield gate
     gate.open()
@@ -454,7 +454,7 @@ def break_model(monkeypatch, error):
     def broken(*_):
         raise error
 
-    monkeypatch.setattr(passes, "restored_probabilities", broken)
+    monkeypatch.setattr(passes, "restored_scores", broken)
 
 
 def test_an_error_is_shown_and_the_old_map_stays(show, trace, monkeypatch):

@@ -1,14 +1,17 @@
-"""MultimodalCausalTrace: corrupt the words that point at the picture, restore one sub-block output, score the answer."""
+"""MultimodalCausalTrace: corrupt the words that point at the picture (or the picture), restore one sub-block output, score the answer."""
 
-from .causal_trace import DEFAULT_CORRUPTIONS, MODULES, causal_trace, prepare_trace, run_trace
-from .corruption import Corruption, EmbeddingNoise, RepeatedToken, TokenSwap
+from .causal_trace import MODULES, causal_trace, prepare_trace, run_trace
+from .corruption import Corruption, EmbeddingNoise, OtherImage, PixelNoise, RepeatedToken, TokenSwap
+from .groups import Region
 from .setup import TraceSetup
 
 __all__ = [
-    "DEFAULT_CORRUPTIONS",
     "MODULES",
     "Corruption",
     "EmbeddingNoise",
+    "OtherImage",
+    "PixelNoise",
+    "Region",
     "RepeatedToken",
     "TokenSwap",
     "TraceSetup",

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from mllm_widgets.errors import TraceError
-from mllm_widgets.results import CellBatch, Trace
+from mllm_widgets.results import CellBatch, Group, Trace
 from mllm_widgets.vlm.model import VLM
 from mllm_widgets.vlm.question import Question
 
 from .control import check_control
-from .corruption import Corruption, TokenSwap, as_corruption
-from .engine import Cells, order_cells, restored_probabilities
+from .corruption import Corruption, TokenSwap, as_corruption, phrases_for
+from .engine import Cells, group_cells, order_cells, restored_scores
+from .groups import COARSE_TO_FINE, as_groups, fine, geometry_of
 from .passes import in_passes
-from .setup import MODULES, SITES, CleanRun, TraceSetup, prepare
+from .runs import SITES, CleanRun
+from .score import check_score
+from .setup import MODULES, TraceSetup, prepare
 
-DEFAULT_CORRUPTIONS = ("Taj Mahal", "Eiffel Tower")
 BATCH_ROWS = 96
+SEVERED = ("mlp", "self_attn")
 
 
 def prepare_trace(
@@ -30,15 +34,22 @@ def prepare_trace(
     corruption: str | Corruption | None = None,
     answer: str | None = None,
     control: str | None = None,
+    target: str | None = None,
+    score: str | None = None,
+    contrast: str | None = None,
 ) -> TraceSetup:
     """Run the clean and the corrupted prompt once, for any number of maps (a slider's moves share it).
 
     Parameters
     ----------
-    corruption: words that take the constraint's place, or a `TokenSwap`, `RepeatedToken` or `EmbeddingNoise`; None takes "Taj Mahal", or
-        "Eiffel Tower" if that leaves the answer as it is.
+    corruption: words that take the constraint's place, or a `TokenSwap`, `RepeatedToken`, `EmbeddingNoise`, `OtherImage` or `PixelNoise`;
+        None takes a phrase of the constraint's kind ("Taj Mahal" for what is no person, animal, film ...), or a second one if that leaves
+        the answer as it is.
     answer: whose first token to score; None takes the model's own answer, the arg-max of the clean run.
     control: "text-only" leaves the picture out of both runs; None keeps it.
+    target: an answer of which every token is scored, one after the other, in the place of `answer`.
+    score: "probability" (the default for `answer`), "log-probability" (base e; the default for `target`) or "logit-difference".
+    contrast: whose first token a logit difference is taken to; None takes the corrupted run's likeliest that is not the answer.
 
     Raises
     ------
@@ -51,13 +62,16 @@ def prepare_trace(
     if not isinstance(question, Question):
         raise TraceError(f"question is a {type(question).__name__}; expected mw.Question(image, text, constraint=...).")
     check_control(control)
+    asked: dict[str, Any] = {"answer": answer, "control": control, "target": target, "contrast": contrast}
+    asked["score"] = check_score(score, answer, target, contrast)
     if corruption is not None:
-        return prepare(vlm, question, as_corruption(corruption), answer, control=control)
+        return prepare(vlm, question, as_corruption(corruption), **asked)
     runs: dict[int, CleanRun] = {}
-    first = prepare(vlm, question, TokenSwap(DEFAULT_CORRUPTIONS[0]), answer, runs, control)
-    if first.clean - first.corrupted >= 0.1:
+    phrases = phrases_for(question.constraint or "")
+    first = prepare(vlm, question, TokenSwap(phrases[0]), clean_runs=runs, **asked)
+    if not first.weak:
         return first
-    second = prepare(vlm, question, TokenSwap(DEFAULT_CORRUPTIONS[1]), answer, runs, control)
+    second = prepare(vlm, question, TokenSwap(phrases[1]), clean_runs=runs, **asked)
     return second if second.corrupted < first.corrupted else first
 
 
@@ -70,6 +84,11 @@ def causal_trace(
     modules: Sequence[str] = MODULES,
     answer: str | None = None,
     control: str | None = None,
+    target: str | None = None,
+    score: str | None = None,
+    contrast: str | None = None,
+    groups: Any = None,
+    sever: str | None = None,
     batch_size: int = BATCH_ROWS,
     on_cells: Callable[[CellBatch], None] | None = None,
     cancel: Any = None,
@@ -82,13 +101,21 @@ def causal_trace(
     Parameters
     ----------
     corruption: words that take the constraint's place, fitted to its tokens; or a `TokenSwap`, `RepeatedToken` or `EmbeddingNoise`, which
-        may also corrupt text constraints or other tokens; see `prepare_trace` for the default.
+        may also corrupt text constraints or other tokens; or an `OtherImage` or `PixelNoise`, which leave the words and corrupt the picture;
+        see `prepare_trace` for the default.
     window: how many neighbouring layers are restored together, centred and clipped; `window=5` is l-2 .. l+2.
     modules: what to restore, of "mlp", "self_attn" (a sub-block's output) and "residual" (the layer's output, everything computed at
         that token so far); each is restored by itself.
     answer: whose first token to score; the model's own answer by default.
     control: "text-only" traces the same words with no picture, to see what the swap does by itself. The answer is then the model's own
         without the picture; pass `answer` to follow the one with it.
+    target, score, contrast: what the runs are scored by; see `prepare_trace`. `restored`, `clean` and `corrupted` are then such scores.
+    groups: tokens to restore together, besides the text tokens one by one: "visual" (all visual tokens), "blocks" (of 4 x 4 patches),
+        "patches", "constraint", "text_constraints", a `mw.tracing.Region` of the picture, a list of sequence positions, or several of
+        these in a list. "coarse-to-fine" is all visual tokens, then blocks, then the single patches of blocks that give back a tenth of the
+        total effect. None is "coarse-to-fine" where the picture is corrupted, and nothing elsewhere.
+    sever: "mlp" or "self_attn": at the restored tokens, those sub-blocks' outputs above the window stay the corrupted run's, so that an
+        effect which passes through them is gone (ROME's severed causal graph).
     batch_size: restored runs in one forward pass, at most; fewer are taken where more would not be faster, or would not fit in memory.
     on_cells: called with a `CellBatch` after each pass; the first of several is small.
     cancel: an object whose `check()` raises when the work is no longer wanted; asked between passes.
@@ -110,8 +137,28 @@ def causal_trace(
     """
     if isinstance(vlm, VLM):
         _check(window, modules, len(vlm.layers))
-    setup = prepare_trace(vlm, question, corruption=corruption, answer=answer, control=control)
-    return run_trace(setup, window=window, modules=modules, batch_size=batch_size, on_cells=on_cells, cancel=cancel)
+    setup = prepare_trace(
+        vlm,
+        question,
+        corruption=corruption,
+        answer=answer,
+        control=control,
+        target=target,
+        score=score,
+        contrast=contrast,
+    )
+    if groups is None:
+        groups = COARSE_TO_FINE if setup.encoded.visual[list(setup.changed)].any() else ()
+    return run_trace(
+        setup,
+        window=window,
+        modules=modules,
+        groups=groups,
+        sever=sever,
+        batch_size=batch_size,
+        on_cells=on_cells,
+        cancel=cancel,
+    )
 
 
 def run_trace(
@@ -119,6 +166,8 @@ def run_trace(
     *,
     window: int = 1,
     modules: Sequence[str] = MODULES,
+    groups: Any = (),
+    sever: str | None = None,
     batch_size: int = BATCH_ROWS,
     on_cells: Callable[[CellBatch], None] | None = None,
     cancel: Any = None,
@@ -126,40 +175,35 @@ def run_trace(
     """One map from prepared runs; arguments as in `causal_trace`."""
     layers = len(setup.vlm.layers)
     window, modules = _check(window, modules, layers)
+    if sever is not None and sever not in SEVERED:
+        raise TraceError(
+            f"sever={sever!r} cannot be severed; expected one of {', '.join(map(repr, SEVERED))}, or None."
+        )
     if isinstance(batch_size, bool) or not isinstance(batch_size, (int, np.integer)) or batch_size < 1:
         raise TraceError(f"batch_size={batch_size!r} is not a count of runs; expected a whole number, 1 or more.")
+    by_stages = isinstance(groups, str) and groups == COARSE_TO_FINE
+    found = as_groups(setup, ["visual", "blocks"] if by_stages else groups)
     axis = setup.text_positions
     index = {position: i for i, position in enumerate(axis)}
-    restored = np.full((len(modules), layers, len(axis)), setup.corrupted, dtype=np.float32)
+    run = _Run(setup, window, modules, sever, batch_size, on_cells, cancel)
+
     cells = order_cells(setup, len(modules))
-
-    def compute(batch: Cells) -> np.ndarray:
-        values = np.zeros(len(batch))
-        for draw in setup.draws:
-            if cancel is not None:
-                cancel.check()
-            # the lock is given back between passes, so that a cell waiting for the model is served
-            with setup.vlm.running():
-                values += restored_probabilities(draw, modules, batch, window) / len(setup.draws)
-        return values.astype(np.float32)
-
-    done = 0
-    for batch, values in in_passes(setup, cells, batch_size, compute):
-        if not np.isfinite(values).all():
-            raise TraceError(
-                f"{(~np.isfinite(values)).sum()} of {len(values)} restored probabilities are not finite; the model overflows in "
-                f"{setup.vlm.model.dtype}. Load it with dtype='float32' or 'bfloat16'."
-            )
-        done += len(batch)
-        token = np.array([index[int(p)] for p in batch.position])
-        restored[batch.module, batch.layer, token] = values
-        if on_cells is not None:
-            on_cells(CellBatch(batch.module, batch.layer, token, values, done, len(cells)))
+    run.total = len(cells)
+    restored = np.full((len(modules), layers, len(axis)), setup.corrupted, dtype=np.float32)
+    run.fill(restored, cells, np.array([index[int(p)] for p in cells.position]))
+    together = run.fill_groups(found)
+    if by_stages:
+        blocks = slice(1, None)
+        more = fine(setup, found[blocks], np.abs(together[:, :, blocks] - setup.corrupted).max(axis=(0, 1)))
+        together = np.concatenate([together, run.fill_groups(more)], axis=2)
+        found += more
+    visual = any(setup.encoded.visual[list(group.positions)].any() for group in found)
+    coords = {"module": list(modules), "layer": np.arange(layers)}
     return Trace(
         restored=xr.DataArray(
             restored,
             dims=("module", "layer", "token"),
-            coords={"module": list(modules), "layer": np.arange(layers), "token": np.array(axis)},
+            coords={**coords, "token": np.array(axis)},
             name="restored",
         ),
         clean=setup.clean,
@@ -178,8 +222,77 @@ def run_trace(
         model=setup.vlm.name,
         corrupted_positions=setup.changed,
         control=setup.control,
+        score=setup.score.kind,
+        scored=tuple(setup.vlm.tokenizer.decode([token]) for token in setup.score.ids),
+        contrast=None if setup.score.contrast is None else setup.vlm.tokenizer.decode([setup.score.contrast]),
+        sever=sever,
+        groups=tuple(found),
+        group_restored=xr.DataArray(
+            together,
+            dims=("module", "layer", "group"),
+            coords={**coords, "group": [group.name for group in found]},
+            name="restored",
+        )
+        if found
+        else None,
+        geometry=geometry_of(setup) if visual else None,
         _setup=setup,
     )
+
+
+@dataclass
+class _Run:
+    """Passes of one map: their arguments, and how many cells are done."""
+
+    setup: TraceSetup
+    window: int
+    modules: tuple[str, ...]
+    sever: str | None
+    batch_size: int
+    on_cells: Callable[[CellBatch], None] | None
+    cancel: Any
+    done: int = 0
+    total: int = 0
+
+    def fill_groups(self, groups: Sequence[Group]) -> np.ndarray:
+        """Scores (modules, layers, groups); of what stands before the first corrupted token that of the corrupted run, exactly."""
+        layers = len(self.setup.vlm.layers)
+        values = np.full((len(self.modules), layers, len(groups)), self.setup.corrupted, dtype=np.float32)
+        differ = [tuple(p for p in group.positions if p >= self.setup.first) for group in groups]
+        run = [number for number, positions in enumerate(differ) if positions]
+        self.total += len(run) * layers * len(self.modules)
+        if run:
+            cells, group = group_cells([differ[number] for number in run], len(self.modules), layers)
+            self.fill(values, cells, np.array(run)[group], groups=True)
+        return values
+
+    def fill(self, values: np.ndarray, cells: Cells, column: np.ndarray, groups: bool = False) -> None:
+        """Run `cells`, and write what they give into `values` (modules, layers, columns), at each cell's `column` (n,)."""
+        at = 0
+        for batch, scores in in_passes(self.setup, cells, self.batch_size, self.compute):
+            if not np.isfinite(scores).all():
+                raise TraceError(
+                    f"{(~np.isfinite(scores)).sum()} of {len(scores)} restored scores are not finite; the model overflows in "
+                    f"{self.setup.vlm.model.dtype}. Load it with dtype='float32' or 'bfloat16'."
+                )
+            columns = column[at : at + len(batch)]
+            values[batch.module, batch.layer, columns] = scores
+            at += len(batch)
+            self.done += len(batch)
+            if self.on_cells is not None:
+                self.on_cells(CellBatch(batch.module, batch.layer, columns, scores, self.done, self.total, groups))
+
+    def compute(self, batch: Cells) -> np.ndarray:
+        """Scores (n,) of one pass, means over the corruption's draws."""
+        values = np.zeros(len(batch))
+        draws = self.setup.draws
+        for draw in draws:
+            if self.cancel is not None:
+                self.cancel.check()
+            # the lock is given back between passes, so that a cell waiting for the model is served
+            with self.setup.vlm.running():
+                values += restored_scores(draw, self.modules, batch, self.window, sever=self.sever) / len(draws)
+        return values.astype(np.float32)
 
 
 def _check(window: Any, modules: Any, layers: int) -> tuple[int, tuple[str, ...]]:

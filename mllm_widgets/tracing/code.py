@@ -57,8 +57,13 @@ def cell_code(trace: Any, layer: int, token: int, module: str) -> str:
         )
     if (trace.corrupted_input_ids == trace.input_ids).all():
         raise TraceError(
-            f"this trace's corruption is {trace.corruption!r}, a mean over random draws, which is no short script; to_code writes token swaps. "
-            "Trace with corruption='Taj Mahal' to get one."
+            f"this trace's corruption is {trace.corruption!r}, which is no short script; to_code writes token swaps. Trace with "
+            "corruption='Taj Mahal' to get one."
+        )
+    if trace.score != "probability" or len(trace.scored) > 1 or trace.sever is not None:
+        raise TraceError(
+            "to_code writes the probability of one answer token, with nothing severed; this trace has "
+            f"score={trace.score!r} of {len(trace.scored)} tokens and sever={trace.sever!r}. Trace without them to get a script."
         )
     if trace.control is not None:
         raise TraceError(
@@ -70,8 +75,13 @@ def cell_code(trace: Any, layer: int, token: int, module: str) -> str:
         raise TraceError(f"layer={layer} is outside 0 to {trace.layers - 1}; layers are counted from 0.")
     if token not in trace.restored.token.values:
         first, last = int(trace.restored.token[0]), int(trace.restored.token[-1])
+        what = (
+            "that of a visual token, which is not traced by itself"
+            if token in _visual(trace)
+            else "not the position of a text token"
+        )
         raise TraceError(
-            f"token={token} is not the position of a text token; trace.restored.token runs from {first} to {last}."
+            f"token={token} is {what}; trace.restored.token has positions of text tokens from {first} to {last}."
         )
     picture = setup.question.image
     sites = [setup.vlm.site(each, module) for each in window_layers(layer, trace.window, trace.layers)]
@@ -91,6 +101,11 @@ def cell_code(trace: Any, layer: int, token: int, module: str) -> str:
         answer_id=setup.answer_id,
         answer=trace.answer_token,
     )
+
+
+def _visual(trace: Any) -> set[int]:
+    """Sequence positions of the visual tokens."""
+    return {p for row in trace.rows if row.kind == "visual" for p in range(row.position, row.position + row.count)}
 
 
 def _question(picture: Any, text: str) -> str:

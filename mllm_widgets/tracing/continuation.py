@@ -13,8 +13,7 @@ from typing import Any
 
 import torch
 
-# What a family's context holds for every position of the prompt; of these a suffix takes its own part.
-PER_POSITION = ("token_type_ids", "mm_token_type_ids", "cross_attention_mask")
+from mllm_widgets.vlm.families.base import PER_POSITION
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,12 +24,14 @@ class Continuation:
     prefix: keys and values of the positions before `start` (one row), or None where nothing is shared.
     positions: the decoder's position ids of the suffix, (..., 1, suffix); None where the model counts by itself.
     context: what the family adds, each with a batch dimension of one.
+    scored: how many of the last positions' logits are wanted.
     """
 
     start: int
     prefix: Any = field(repr=False)
     positions: torch.Tensor | None = field(repr=False)
     context: dict[str, torch.Tensor] = field(repr=False)
+    scored: int = 1
 
     def inputs(self, embeds: torch.Tensor) -> dict[str, Any]:
         """Arguments of a trace that runs suffixes (rows, suffix, width); the prefix is copied for every row."""
@@ -40,7 +41,7 @@ class Continuation:
             # nnsight would make a mask of the suffix's length alone, which hides the prefix
             "attention_mask": torch.ones(rows, self.start + suffix, dtype=torch.long, device=embeds.device),
             "use_cache": self.prefix is not None,
-            "logits_to_keep": 1,
+            "logits_to_keep": self.scored,
         }
         if self.prefix is not None:
             cache = copy.deepcopy(self.prefix)
@@ -51,7 +52,7 @@ class Continuation:
             if self.positions.dim() > 2:
                 # nnsight would split multimodal positions (3, rows, suffix) by their axes; beside a tensor it does not know, it
                 # hands everything to the model as it is
-                made["logits_to_keep"] = torch.tensor([-1], device=embeds.device)
+                made["logits_to_keep"] = torch.arange(-self.scored, 0, device=embeds.device)
         for name, value in self.context.items():
             made[name] = value.expand(rows, *value.shape[1:])
         return made

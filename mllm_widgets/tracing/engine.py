@@ -8,7 +8,8 @@ tests can ask it for more than cells).  A plain-hook reference in the tests, one
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import weakref
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,22 +19,31 @@ from mllm_widgets.vlm.families.base import part
 
 from .continuation import brought, hidden
 from .packing import ALL, Shortcuts, corrupted_run, run_packed
-from .setup import SITES, TraceSetup
+from .runs import SITES
+from .setup import TraceSetup
 
 
 @dataclass(frozen=True)
 class Cells:
-    """Cells as index arrays (n,): module (into the modules asked for), layer (centre of the window), position (sequence)."""
+    """Cells as index arrays (n,): module (into the modules asked for), layer (centre of the window), position (sequence).
+
+    groups: for each cell all sequence positions it restores, `position` the first of them; None where each restores `position` alone.
+    """
 
     module: np.ndarray
     layer: np.ndarray
     position: np.ndarray
+    groups: tuple[tuple[int, ...], ...] | None = None
 
     def __len__(self) -> int:
         return len(self.layer)
 
     def __getitem__(self, rows: slice) -> Cells:
-        return Cells(self.module[rows], self.layer[rows], self.position[rows])
+        return Cells(self.module[rows], self.layer[rows], self.position[rows], self.groups and self.groups[rows])
+
+    def restored(self, cell: int) -> tuple[int, ...]:
+        """Sequence positions a cell restores."""
+        return self.groups[cell] if self.groups else (int(self.position[cell]),)
 
 
 def window_layers(centre: int, window: int, layers: int) -> range:
@@ -54,12 +64,21 @@ def order_cells(setup: TraceSetup, modules: int) -> Cells:
     Both parts go up through the layers, so that the cells of a pass, which enters the decoder at its first restored layer, are close.
     """
     positions = [p for p in setup.text_positions if p >= setup.first]
-    early = list(dict.fromkeys([*reversed(setup.corrupted_text), positions[-1]]))
+    words = {p for p in setup.encoded.constraint if p >= setup.first}.union(setup.corrupted_text)
+    early = [*sorted(words - {positions[-1]}, reverse=True), positions[-1]]
     late = [p for p in positions if p not in early]
     layers = range(len(setup.vlm.layers))
     grid = [(m, layer, p) for some in (early, late) for layer in layers for p in some for m in range(modules)]
     module, layer, position = (np.array(column) for column in zip(*grid, strict=True))
     return Cells(module, layer, position)
+
+
+def group_cells(groups: Sequence[tuple[int, ...]], modules: int, layers: int) -> tuple[Cells, np.ndarray]:
+    """Every cell of groups of positions, from the lowest layer up, and which group each belongs to (n,)."""
+    grid = [(m, layer, g) for layer in range(layers) for g in range(len(groups)) for m in range(modules)]
+    module, layer, group = (np.array(column) for column in zip(*grid, strict=True))
+    restored = tuple(groups[g] for g in group)
+    return Cells(module, layer, np.array([min(positions) for positions in restored]), restored), group
 
 
 @dataclass(frozen=True)
@@ -77,21 +96,29 @@ class Write:
     values: torch.Tensor
 
 
-def restored_probabilities(
-    setup: TraceSetup, modules: tuple[str, ...], cells: Cells, window: int, shortcuts: Shortcuts = ALL
+def restored_scores(
+    setup: TraceSetup,
+    modules: tuple[str, ...],
+    cells: Cells,
+    window: int,
+    shortcuts: Shortcuts = ALL,
+    sever: str | None = None,
 ) -> np.ndarray:
-    """P_restored (n,) of a pass of cells, in one forward pass.  The caller holds the model."""
-    writes = list(_writes(setup, modules, cells, window))
+    """Scores (n,) of a pass of cells, in one forward pass.  The caller holds the model.
+
+    sever: sub-blocks whose outputs above each cell's window stay the corrupted run's, at the positions the cell restores.
+    """
+    writes = _writes(setup, modules, cells, window, sever)
     run = corrupted_run(setup) if shortcuts.packed else None
     if run is None:
         return run_rows(setup, len(cells), writes)
     begins = cells.position - setup.start if shortcuts.from_token else np.zeros(len(cells), dtype=int)
     first = min(write.layer for write in writes) if shortcuts.from_layer else 0
-    return run_packed(setup, run, begins, first, writes, shortcuts)[:, setup.answer_id].cpu().numpy()
+    return setup.score(run_packed(setup, run, begins, first, writes, shortcuts)).cpu().numpy()
 
 
 def run_rows(setup: TraceSetup, rows: int, writes: Iterable[Write], embeds: torch.Tensor | None = None) -> np.ndarray:
-    """P(answer) (rows,) of runs with arbitrary writes, in one forward pass.
+    """Scores (rows,) of runs with arbitrary writes, in one forward pass.
 
     Parameters
     ----------
@@ -110,20 +137,59 @@ def run_rows(setup: TraceSetup, rows: int, writes: Iterable[Write], embeds: torc
             block = hidden(part(nn, setup.vlm.site(write.layer, write.module)).output)
             block[write.rows.to(block.device), write.at.to(block.device)] = write.values.to(block)
         brought(part(nn, setup.vlm.family.decoder).output, embeds.device)
-        logits = nn.output.logits[:, -1].save()
-    return logits.float().softmax(-1)[:, setup.answer_id].cpu().numpy()
+        logits = nn.output.logits.save()
+    return setup.score(logits).cpu().numpy()
 
 
-def _writes(setup: TraceSetup, modules: tuple[str, ...], cells: Cells, window: int) -> Iterator[Write]:
-    """What restores each cell: one write a layer and module, of the clean run's values."""
+def _writes(
+    setup: TraceSetup, modules: tuple[str, ...], cells: Cells, window: int, sever: str | None = None
+) -> list[Write]:
+    """What restores each cell, and keeps what is severed from following: at most one write a layer and module."""
     layers = len(setup.vlm.layers)
-    offset = cells.position - setup.start
     spans = [window_layers(int(centre), window, layers) for centre in cells.layer]
+    offsets = [np.array(cells.restored(cell)) - setup.start for cell in range(len(cells))]
+    found = []
     for layer in range(layers):
-        inside = np.array([layer in span for span in spans])
-        for index, module in enumerate(modules):
-            rows = np.flatnonzero(inside & (cells.module == index))
-            if len(rows):
-                at = torch.as_tensor(offset[rows])
-                clean = setup.clean_outputs[module][layer]
-                yield Write(layer, module, torch.as_tensor(rows), at, clean[at.to(clean.device)])
+        for module in SITES:
+            restored = [c for c, span in enumerate(spans) if layer in span and modules[cells.module[c]] == module]
+            severed = [c for c, span in enumerate(spans) if layer >= span.stop] if module == sever else []
+            if not restored and not severed:
+                continue
+            rows = [np.repeat(some, [len(offsets[c]) for c in some]) for some in (restored, severed)]
+            at = [
+                np.concatenate([offsets[c] for c in some]) if some else np.empty(0, int) for some in (restored, severed)
+            ]
+            values = [_at(setup.clean_outputs[module][layer], at[0])]
+            if severed:
+                values.append(_at(corrupted_outputs(setup, module)[layer], at[1]))
+            found.append(
+                Write(
+                    layer,
+                    module,
+                    torch.as_tensor(np.concatenate(rows).astype(int)),
+                    torch.as_tensor(np.concatenate(at)),
+                    torch.cat(values),
+                )
+            )
+    return found
+
+
+def _at(values: torch.Tensor, positions: np.ndarray) -> torch.Tensor:
+    return values[torch.as_tensor(positions, device=values.device)]
+
+
+_CORRUPTED: weakref.WeakKeyDictionary[TraceSetup, dict[str, torch.Tensor]] = weakref.WeakKeyDictionary()
+
+
+def corrupted_outputs(setup: TraceSetup, module: str) -> torch.Tensor:
+    """The corrupted run's outputs of a sub-block (layers, suffix, width), recorded once.  The caller holds the model."""
+    known = _CORRUPTED.setdefault(setup, {})
+    if module not in known:
+        vlm, nn = setup.vlm, setup.vlm.nnsight
+        kept: list[torch.Tensor] = []
+        with nn.trace(**setup.continuation.inputs(setup.corrupted_embeds)):
+            for layer in range(len(vlm.layers)):
+                kept.append(hidden(part(nn, vlm.site(layer, module)).output)[0].clone().save())
+            brought(part(nn, vlm.family.decoder).output, setup.corrupted_embeds.device)
+        known[module] = torch.stack([value.to(setup.corrupted_embeds.device) for value in kept])
+    return known[module]

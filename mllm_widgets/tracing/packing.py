@@ -19,23 +19,21 @@ from __future__ import annotations
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import nnsight
 import numpy as np
 import torch
-from transformers.cache_utils import Cache, DynamicLayer
 
 from mllm_widgets.vlm.families.base import part
 
 from .continuation import brought, drift, hidden, is_coarse
-from .setup import SITES, TraceSetup
+from .runs import SITES
+from .setup import TraceSetup
+from .suffix import CorruptedRun, can_pack, run_alone
 
 if TYPE_CHECKING:
     from .engine import Write
 
-# These add the mask they are given to the scores.  Flash attention knows no such mask, and what others do with it is unknown.
-MASKED_ATTENTION = ("sdpa", "eager")
 # Between copies and the corrupted run, by whether a model computes in less than float32.  Measured: rounding 0.000001 in float32, and in
 # bfloat16 0.009 at three layers and 0.027 at 32; copies that see each other, or half of the prefix, 0.047 at least at three and 0.1 at 32.
 MOST_DRIFT = {False: 1e-3, True: 0.045}
@@ -48,7 +46,7 @@ class Shortcuts:
     packed: copies in one sequence; otherwise rows of a batch, each with its own copy of the prefix, and none of the others.
     from_layer: enter the decoder at the first restored layer.
     from_token: begin each copy at its restored token.
-    answer_only: logits of each copy's last position alone.
+    answer_only: logits of each copy's scored positions alone.
     """
 
     packed: bool = True
@@ -58,42 +56,6 @@ class Shortcuts:
 
 
 ALL = Shortcuts()
-
-
-class FixedLayer(DynamicLayer):
-    """One layer's keys and values, which a pass sees beside its own and cannot change."""
-
-    keys: torch.Tensor
-    values: torch.Tensor
-
-    def __init__(self, keys: torch.Tensor, values: torch.Tensor):
-        super().__init__()
-        self.lazy_initialization(keys, values)
-        self.keys, self.values = keys, values
-
-    def update(
-        self, key_states: torch.Tensor, value_states: torch.Tensor, *_args: Any, **_options: Any
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The stored keys and values with new ones after them, (1, heads, positions, width) each; nothing is stored."""
-        return torch.cat([self.keys, key_states], dim=-2), torch.cat([self.values, value_states], dim=-2)
-
-
-@dataclass(frozen=True, eq=False)
-class CorruptedRun:
-    """The corrupted run, as far as restored runs are equal to it.
-
-    entering: for each layer, the residual stream that enters it, (suffix, width).
-    keys: for each layer, keys and values (1, heads, start + suffix, width).
-    probabilities: (vocabulary,) at the last position.
-    """
-
-    entering: tuple[torch.Tensor, ...]
-    keys: tuple[tuple[torch.Tensor, torch.Tensor], ...]
-    probabilities: torch.Tensor
-
-    def cache(self, length: int) -> Cache:
-        """The first `length` positions' keys and values, not to be changed."""
-        return Cache(layers=[FixedLayer(k[..., :length, :], v[..., :length, :]) for k, v in self.keys])
 
 
 @dataclass(frozen=True)
@@ -145,12 +107,14 @@ _RUNS: weakref.WeakKeyDictionary[TraceSetup, CorruptedRun | None] = weakref.Weak
 
 
 def corrupted_run(setup: TraceSetup) -> CorruptedRun | None:
-    """The corrupted run of a setup, made once; None if its cells must be rows of a batch.
+    """The corrupted run of a setup with one draw, made once; None if its cells must be rows of a batch.
 
     The caller holds the model.
     """
+    if not can_pack(setup.vlm, setup.continuation):
+        return None
     if setup not in _RUNS:
-        run = _record(setup) if _can_pack(setup) else None
+        run = setup.corrupted_run or run_alone(setup.vlm, setup.continuation, setup.corrupted_embeds)[1]
         _RUNS[setup] = run if run is not None and _agrees(setup, run) else None
     return _RUNS[setup]
 
@@ -163,7 +127,7 @@ def run_packed(
     writes: Sequence[Write],
     shortcuts: Shortcuts = ALL,
 ) -> torch.Tensor:
-    """Probabilities (copies, vocabulary) at each copy's last position, in one forward pass.
+    """Logits (copies, scored, vocabulary) at each copy's last positions, in one forward pass.
 
     Parameters
     ----------
@@ -174,7 +138,8 @@ def run_packed(
     layout = Layout.of(begins, setup.corrupted_embeds.shape[1])
     device = setup.corrupted_embeds.device
     offset = torch.as_tensor(layout.offset, device=device)
-    last = torch.as_tensor(layout.last, device=device)
+    scored = setup.continuation.scored
+    last = torch.as_tensor((layout.last[:, None] + np.arange(1 - scored, 1)).ravel(), device=device)
     inputs = {
         "inputs_embeds": setup.corrupted_embeds[:, offset],
         "attention_mask": _additive(layout.visible(setup.start), setup.corrupted_embeds),
@@ -191,7 +156,7 @@ def run_packed(
     vlm, nn = setup.vlm, setup.vlm.nnsight
     with nn.trace(**inputs):
         for layer in range(first_layer):
-            part(nn, _layer(vlm, layer)).skip(entering)
+            part(nn, vlm.site(layer, "residual")).skip(entering)
         for write, at in ordered:
             block = hidden(part(nn, vlm.site(write.layer, write.module)).output)
             block[0, at.to(block.device)] = write.values.to(block)
@@ -199,12 +164,7 @@ def run_packed(
         logits = nn.output.logits[0].save()
     if not shortcuts.answer_only:
         logits = logits[last.to(logits.device)]
-    return logits.float().softmax(-1)
-
-
-def _layer(vlm: Any, layer: int) -> str:
-    """Dotted path from the model to a decoder layer."""
-    return f"{vlm.family.decoder}.{vlm.family.layers}.{layer}"
+    return logits.unflatten(0, (len(layout.last), scored))
 
 
 def _additive(visible: np.ndarray, like: torch.Tensor) -> torch.Tensor:
@@ -214,50 +174,19 @@ def _additive(visible: np.ndarray, like: torch.Tensor) -> torch.Tensor:
     return mask[None, None].to(like.device)
 
 
-def _can_pack(setup: TraceSetup) -> bool:
-    """Is packing exact, as far as can be known without running anything?"""
-    shared = setup.continuation
-    decoder = part(setup.vlm.model, setup.vlm.family.decoder)
-    return (
-        shared.prefix is not None
-        and setup.vlm.family.is_causal(setup.vlm.model)
-        and setup.corrupted_embeds.shape[0] == 1
-        # what a family adds may belong to positions, which a packed sequence has in another order
-        and not shared.context
-        and all(type(layer) is DynamicLayer for layer in shared.prefix.layers)
-        and getattr(decoder.config, "_attn_implementation", None) in MASKED_ATTENTION
-    )
-
-
-def _record(setup: TraceSetup) -> CorruptedRun | None:
-    """The corrupted suffix as a row, with all that a copy needs of it; None if a layer gives more than the residual stream."""
-    vlm, nn = setup.vlm, setup.vlm.nnsight
-    entering: list[torch.Tensor] = []
-    plain: list[bool] = []
-    with nn.trace(**setup.continuation.inputs(setup.corrupted_embeds)):
-        for layer in range(len(vlm.layers)):
-            entering.append(nnsight.save(part(nn, _layer(vlm, layer)).input[0].clone()))
-            plain.append(nnsight.save(isinstance(part(nn, _layer(vlm, layer)).output, torch.Tensor)))
-        after = nnsight.save(brought(part(nn, vlm.family.decoder).output, setup.corrupted_embeds.device))
-        logits = nn.output.logits[0, -1].save()
-    if not all(plain):
-        return None
-    keys = tuple((layer.keys, layer.values) for layer in after.cache.layers)
-    return CorruptedRun(tuple(entering), keys, logits.float().softmax(-1))
-
-
 def _agrees(setup: TraceSetup, run: CorruptedRun) -> bool:
     """Do copies with nothing restored give the corrupted run's answer?
 
     Judges, on this very model, all that packing takes for granted: that the mask and the positions are used as they are given, that the
     decoder may be entered above its first layer, and that logits come from the positions asked for.
     """
-    suffix = setup.corrupted_embeds.shape[1]
-    begins = sorted({0, suffix // 2, suffix - 1})
+    end = setup.corrupted_embeds.shape[1] - setup.continuation.scored
+    begins = sorted({0, end // 2, end})
     try:
-        copies = run_packed(setup, run, begins, min(1, len(setup.vlm.layers) - 1), [])
+        logits = run_packed(setup, run, begins, min(1, len(setup.vlm.layers) - 1), [])
     except (TypeError, ValueError, IndexError):  # a decoder that does not take such inputs
         return False
-    if copies.shape != (len(begins), len(run.probabilities)):
+    if logits.shape[2:] != run.logits.shape[1:]:
         return False
-    return drift(copies, run.probabilities) <= MOST_DRIFT[is_coarse(setup.vlm.model)]
+    copies, corrupted = logits.float().softmax(-1), run.logits.float().softmax(-1)
+    return drift(copies, corrupted) <= MOST_DRIFT[is_coarse(setup.vlm.model)]

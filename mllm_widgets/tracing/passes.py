@@ -7,6 +7,7 @@ When memory runs out all the same, the pass is halved and the map goes on; the s
 from __future__ import annotations
 
 import gc
+import math
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -75,11 +76,17 @@ def pass_size(setup: TraceSetup, cells: Cells, at: int, most: int) -> int:
     if not packed:
         fits = most if free is None else int(free * MEMORY_SHARE // row_bytes(setup))
         return max(1, min(most, fits))
-    lengths = suffix - (cells.position[at : at + most] - setup.start)
+    # a pass enters at its lowest layer: where the next cells begin again from below, another pass begins
+    falls = np.flatnonzero(np.diff(cells.layer[at:]) < 0)
+    lengths = suffix - (cells.position[at : at + (int(falls[0]) + 1 if len(falls) else len(cells))] - setup.start)
     budget = token_budget(setup.start + suffix, setup.corrupted_embeds.device.type)
     while free is not None and budget > suffix and packed_bytes(setup, budget) > free * MEMORY_SHARE:
         budget //= 2
-    count = max(1, int(np.searchsorted(np.cumsum(lengths), budget, side="right")))
+    even = lengths.sum() / math.ceil(
+        lengths.sum() / budget
+    )  # no small pass at the end, which costs as much as a large one
+    count = max(1, int(np.searchsorted(np.cumsum(lengths), even, side="right")))
+    count = min(count, most)
     return min(count, FIRST_CELLS) if at == 0 and count < len(cells) else count
 
 

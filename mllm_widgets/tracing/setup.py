@@ -10,31 +10,25 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass, field, replace
 
-import nnsight
 import numpy as np
 import torch
 
 from mllm_widgets.errors import TraceError
 from mllm_widgets.results import BEFORE_CONSTRAINT, BEFORE_CORRUPTION, Answer, TokenInfo
 from mllm_widgets.vlm.asking import first_token_answer
-from mllm_widgets.vlm.families.base import part
 from mllm_widgets.vlm.model import VLM, Encoding
 from mllm_widgets.vlm.question import Question
 
-from .continuation import Continuation, brought, drift, hidden, is_coarse, of_suffix
+from .continuation import Continuation, of_suffix
 from .control import NO_PICTURE, without_picture
 from .corruption import Corruption, Plan
+from .corruption.pictures import look
+from .runs import CleanRun, check_continuation, clean_run, corrupted_logits, decoder_inputs
+from .score import Score, answer_tokens, answered
+from .suffix import CorruptedRun, run_suffixes
 
 MODULES = ("mlp", "self_attn")  # what is traced unless the user asks for more
-SITES = ("self_attn", "mlp", "residual")  # what can be restored, in the order in which a layer computes it
-# Between the clean run and itself continued, by whether a model computes in less than float32.  Measured: rounding 0.000001, and 0.04 where
-# activations are quantised token by token (LLM.int8); positions wrong by one 0.12 at least.
-MOST_DRIFT = {False: 1e-3, True: 0.08}
-SUFFIX_ROWS = 16  # suffixes in one forward pass: many draws of noise must not need more memory than a map
-
-
-# what `_clean_run` gives
-CleanRun = tuple[torch.Tensor, Continuation, dict[str, torch.Tensor], torch.Tensor]
+WEAK = 0.1  # a total effect below this, in probability
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,8 +36,12 @@ class TraceSetup:
     """Clean and corrupted runs of one question, ready for any window.
 
     changed: sequence positions the corruption changes, ascending.
+    score: what `clean`, `corrupted` and every cell are measured by; `score.ids` are the answer's tokens.
     corrupted: mean over the corruption's draws (a token swap has one).
     continuation: what all runs share; suffixes begin at `start`, the first corrupted token where the prefix may be shared.
+    weak: the corruption hardly changes the answer's probability.
+    contexts: what the family adds to each draw's run, where draws are other pictures; empty where it is the clean run's.
+    corrupted_run: the corrupted run of a single draw, where it was kept.
     clean_embeds, corrupted_embeds: (1, suffix, width) and (draws, suffix, width), input embeddings of the two suffixes.
     clean_outputs: module -> (layers, suffix, width), what restoring writes.
     """
@@ -56,7 +54,7 @@ class TraceSetup:
     fitted: str
     changed: tuple[int, ...] = field(repr=False)
     answer: Answer
-    answer_id: int
+    score: Score
     clean: float
     corrupted: float
     corrupted_best: str
@@ -65,7 +63,15 @@ class TraceSetup:
     corrupted_embeds: torch.Tensor = field(repr=False)
     clean_outputs: dict[str, torch.Tensor] = field(repr=False)
     warnings: tuple[str, ...]
+    weak: bool = False
     control: str | None = None
+    contexts: tuple[dict[str, torch.Tensor], ...] = field(default=(), repr=False)
+    corrupted_run: CorruptedRun | None = field(default=None, repr=False)
+
+    @property
+    def answer_id(self) -> int:
+        """The first token of the answer that is scored."""
+        return self.score.ids[0]
 
     @property
     def first(self) -> int:
@@ -82,7 +88,12 @@ class TraceSetup:
         """One setup for each draw of the corruption, all numbers being means over them; itself where there is one."""
         if len(self.corrupted_embeds) == 1:
             return (self,)
-        return tuple(replace(self, corrupted_embeds=one[None]) for one in self.corrupted_embeds)
+        shared = self.continuation
+        contexts = self.contexts or (shared.context,) * len(self.corrupted_embeds)
+        return tuple(
+            replace(self, corrupted_embeds=one[None], contexts=(), continuation=replace(shared, context=context))
+            for one, context in zip(self.corrupted_embeds, contexts, strict=True)
+        )
 
     @property
     def start(self) -> int:
@@ -91,8 +102,8 @@ class TraceSetup:
 
     @property
     def text_positions(self) -> list[int]:
-        """Sequence positions of all text tokens."""
-        return [i for i, visual in enumerate(self.encoded.visual) if not visual]
+        """Sequence positions of the prompt's text tokens."""
+        return [token.position for token in self.encoded.tokens if token.kind == "text"]
 
     @property
     def rows(self) -> tuple[TokenInfo, ...]:
@@ -100,6 +111,8 @@ class TraceSetup:
         rows: list[TokenInfo] = []
         before = BEFORE_CONSTRAINT if self.first in self.encoded.constraint[:1] else BEFORE_CORRUPTION
         for token in self.encoded.tokens:
+            if token.kind == "answer":
+                break
             traced = token.position >= self.first
             reason = "" if traced else before
             if token.kind == "visual" and rows and rows[-1].kind == "visual":
@@ -139,140 +152,110 @@ def prepare(
     answer: str | None = None,
     clean_runs: dict[int, CleanRun] | None = None,
     control: str | None = None,
+    *,
+    target: str | None = None,
+    score: str = "probability",
+    contrast: str | None = None,
 ) -> TraceSetup:
     """Run the clean and the corrupted prompt; see `prepare_trace`.
 
     clean_runs: the question's clean runs so far, by their first corrupted position; another corruption of it takes up from there.
     """
     clean_runs = {} if clean_runs is None else clean_runs
-    encoded = vlm.encode(question)
+    prompt = vlm.encode(question)
     if control is not None:
-        encoded = without_picture(vlm, encoded)
+        prompt = without_picture(vlm, prompt)
     with vlm.running():
-        plan = corruption.plan(vlm, question, encoded)
+        plan = corruption.plan(vlm, question, prompt)
         start = plan.positions[0]
-        if encoded.visual[start:].any() and not encoded.visual[list(plan.positions)].any():
+        if prompt.visual[start:].any() and not prompt.visual[list(plan.positions)].any():
             raise TraceError(
                 f"the picture stands after the first corrupted token (position {start}) in this prompt, so the corruption reaches its visual "
                 "tokens, which are not traced; put {image} first in the template, or corrupt tokens after it."
             )
+        ids = None
+        if target is not None:
+            ids = answer_tokens(vlm, prompt, "target", target)
+        elif answer is not None:
+            ids = answer_tokens(vlm, prompt, "answer", answer)[:1]
+        encoded = prompt if ids is None else answered(vlm, prompt, ids)
         if start not in clean_runs:
-            clean_runs[start] = _clean_run(vlm, encoded, start)
+            clean_runs[start] = clean_run(vlm, encoded, start, 1 if ids is None else len(ids))
         embeds, continuation, outputs, logits = clean_runs[start]
         start = continuation.start  # 0 where no prefix may be shared
-        model_answer = first_token_answer(vlm, logits)
-        answer_id = model_answer.token_id if answer is None else _token_of(vlm, encoded, answer)
-        changed = plan.corrupt(vlm, embeds)[:, start:]
-        both = torch.cat([embeds[:, start:], changed])
-        again, *draws = _suffix_logits(vlm, both, continuation).float().softmax(-1)
-        after = torch.stack(draws).mean(0)
-    clean, corrupted = float(model_answer.probabilities[answer_id]), float(after[answer_id])
-    _check_continuation(vlm, model_answer, again)
-    corrupted_best = vlm.tokenizer.decode([int(after.argmax())])
+        model_answer = first_token_answer(vlm, logits[0])
+        ids = [model_answer.token_id] if ids is None else ids
+        again = run_suffixes(vlm, continuation, embeds[:, start:], 1)[0]
+        check_continuation(vlm, logits[0], again[0], model_answer.token_id)
+        said = encoded.input_ids[len(prompt.tokens) :]
+        changed, contexts = _draws(vlm, question, plan, embeds, continuation, said)
+        if len(contexts) == 1:
+            continuation = replace(continuation, context=contexts[0])
+        after, run = corrupted_logits(vlm, continuation, changed, contexts)
+        first = after[:, 0].float().softmax(-1).mean(0)
+        against = None
+        if score == "logit-difference":
+            against = _contrast(vlm, prompt, contrast, ids[0], first)
+        measure = Score(score, tuple(ids), against)
+        clean, corrupted = float(measure(logits[None])), float(measure(after).mean())
+        # warnings are about probabilities, whatever the score
+        was, became = (float(measure.log_probability(rows).exp().mean()) for rows in (logits[None], after))
     return TraceSetup(
         vlm=vlm,
         question=question,
         encoded=encoded,
-        corrupted_input_ids=plan.input_ids,
+        corrupted_input_ids=np.concatenate([plan.input_ids, said]),
         corruption=plan.name,
         fitted=plan.fitted,
         changed=plan.positions,
         answer=model_answer,
-        answer_id=answer_id,
+        score=measure,
         clean=clean,
         corrupted=corrupted,
-        corrupted_best=corrupted_best,
+        corrupted_best=vlm.tokenizer.decode([int(first.argmax())]),
         continuation=continuation,
         clean_embeds=embeds[:, start:].clone(),
         corrupted_embeds=changed,
         clean_outputs=outputs,
-        warnings=_warnings(clean, corrupted, model_answer.token_id == answer_id, int(after.argmax()) == answer_id, plan)
+        warnings=_warnings(was, became, model_answer.token_id == ids[0], int(first.argmax()) == ids[0], plan)
         + ((NO_PICTURE,) if control else ()),
+        weak=was - became < WEAK,
         control=control,
+        contexts=contexts if len(contexts) > 1 else (),
+        corrupted_run=run,
     )
 
 
-def _clean_run(vlm: VLM, encoded: Encoding, start: int) -> CleanRun:
-    """(input embeddings (1, positions, width), what other runs share, clean outputs from `start` on, last logits), in one forward pass."""
-    nn, family = vlm.nnsight, vlm.family
-    shares = start > 0 and family.shares_prefix(vlm.model)  # a cache of nothing is no cache to transformers
-    start = start if shares else 0
-    recorded: dict[str, list[torch.Tensor]] = {site: [] for site in SITES}
-    with nn.trace(**encoded.inputs, use_cache=shares, logits_to_keep=1):
-        context = nnsight.save(family.context(nn, encoded.inputs))
-        given = nnsight.save(dict(part(nn, family.decoder).inputs[1]))
-        for layer in range(len(vlm.layers)):
-            for site in SITES:
-                block = hidden(part(nn, vlm.site(layer, site)).output)
-                recorded[site].append(block[0, start:].clone().save())
-        after = part(nn, family.decoder).output.save()
-        logits = nn.output.logits[0, -1].save()
-    embeds = given.get("inputs_embeds")
-    if embeds is None:  # a text-only model embeds inside its decoder
-        embeds = vlm.model.get_input_embeddings()(encoded.inputs["input_ids"])
-    prefix = None
-    if shares:
-        prefix = after.cache
-        prefix.crop(start - embeds.shape[1])  # negative: how many positions to drop
-    positions = given.get("position_ids")
-    positions = torch.arange(embeds.shape[1], device=embeds.device)[None] if positions is None else positions
-    device = embeds.device
-    outputs = {site: torch.stack([value.to(device) for value in values]) for site, values in recorded.items()}
-    return embeds, Continuation(start, prefix, positions[..., start:], of_suffix(context, start)), outputs, logits
+def _draws(
+    vlm: VLM, question: Question, plan: Plan, embeds: torch.Tensor, continuation: Continuation, said: np.ndarray
+) -> tuple[torch.Tensor, tuple[dict[str, torch.Tensor], ...]]:
+    """Corrupted suffixes (draws, suffix, width), and the context of each where it is not the clean run's; `said` is the answer that stands after the prompt."""
+    start = continuation.start
+    if not plan.pictures:
+        return plan.corrupt(vlm, embeds)[:, start:], ()
+    found, contexts = [], []
+    for picture in plan.pictures:
+        inputs = look(vlm, question, picture, plan.input_ids)
+        if len(said):
+            inputs = vlm.family.answered(inputs, said.tolist())
+        seen, context = decoder_inputs(vlm, inputs)
+        found.append(seen[:, start:])
+        contexts.append(of_suffix(context, start))
+    return torch.cat(found), tuple(contexts)
 
 
-def _suffix_logits(vlm: VLM, embeds: torch.Tensor, continuation: Continuation) -> torch.Tensor:
-    """Last-position logits (rows, vocabulary) of unpatched suffixes."""
-    nn = vlm.nnsight
-    found = []
-    for rows in embeds.split(SUFFIX_ROWS):
-        with nn.trace(**continuation.inputs(rows)):
-            brought(part(nn, vlm.family.decoder).output, rows.device)
-            logits = nn.output.logits[:, -1].save()
-        found.append(logits)
-    return torch.cat(found)
-
-
-def _check_continuation(vlm: VLM, answer: Answer, continued: torch.Tensor) -> None:
-    """Every run continues from the stored prefix; a model for which that is not the whole prompt's run must not be traced so.
-
-    Attention over a sliding window, or positions that depend on the picture, would show here.
-
-    continued: (vocabulary,), probabilities of the clean suffix, to compare to the clean run's own.
-    """
-    whole, again = answer.probability, float(continued[answer.token_id])
-    if not (np.isfinite(whole) and np.isfinite(again)):
+def _contrast(vlm: VLM, prompt: Encoding, contrast: str | None, answer: int, corrupted: torch.Tensor) -> int:
+    """The token a logit difference is taken to: the first one of `contrast`, or the corrupted run's likeliest that is not the answer."""
+    if contrast is None:
+        likeliest = corrupted.topk(2).indices.tolist()
+        return likeliest[0] if likeliest[0] != answer else likeliest[1]
+    token = answer_tokens(vlm, prompt, "contrast", contrast)[0]
+    if token == answer:
         raise TraceError(
-            f"the answer's probability is {whole} in the clean run; the model overflows in {vlm.model.dtype}. Load it with dtype='float32' "
-            "or 'bfloat16'."
+            f"contrast={contrast!r} begins with the same token as the answer, {vlm.tokenizer.decode([token])!r}, so their difference is always 0; "
+            "choose another."
         )
-    found = drift(continued.cpu(), torch.as_tensor(answer.probabilities))
-    if found > MOST_DRIFT[is_coarse(vlm.model)]:
-        raise TraceError(
-            f"vlm={vlm.name!r} gives its answer P = {whole:.4f} in one run, and P = {again:.4f} continued from stored keys and values (its log-"
-            f"probabilities move by {found:.1%}), so restored runs would not be comparable; {type(vlm.model).__name__} is not supported, or its "
-            "layers scale what they quantise by everything in a pass, as dynamic int8 does."
-        )
-
-
-def _token_of(vlm: VLM, encoded: Encoding, answer: str) -> int:
-    """The first token of an answer as it would stand after the prompt."""
-    if not isinstance(answer, str):
-        raise TraceError(f"answer={answer!r} is no text; expected words such as 'Paris'.")
-    joined = encoded.prompt + ("" if encoded.prompt[-1:].isspace() else " ") + answer.strip()
-    before = vlm.tokenizer(encoded.prompt, add_special_tokens=False)["input_ids"]
-    after = vlm.tokenizer(joined, add_special_tokens=False)["input_ids"]
-    if not answer.strip() or len(after) <= len(before):
-        raise TraceError(
-            f"answer={answer!r} adds no token to the prompt; expected words such as 'Paris'. It may be empty, or made of characters this "
-            "tokenizer drops."
-        )
-    if after[: len(before)] != before:
-        raise TraceError(
-            f"answer={answer!r} changes the last token of the prompt {encoded.prompt[-20:]!r} when it is written after it, so its first token "
-            "is not one the model could say there; pass a template= that ends in a complete word."
-        )
-    return int(after[len(before)])
+    return token
 
 
 def _warnings(clean: float, corrupted: float, own: bool, unchanged: bool, plan: Plan) -> tuple[str, ...]:
@@ -282,7 +265,7 @@ def _warnings(clean: float, corrupted: float, own: bool, unchanged: bool, plan: 
         found.append(
             f"the corruption {plan.name!r} leaves the answer unchanged, so there is little to restore; {plan.advice}"
         )
-    elif clean - corrupted < 0.1:
+    elif clean - corrupted < WEAK:
         found.append(
             f"the total effect is only {clean - corrupted:.3f} (clean {clean:.3f}, corrupted {corrupted:.3f}); small effects are noise"
         )

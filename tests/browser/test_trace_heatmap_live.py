@@ -13,8 +13,8 @@ from playwright.sync_api import Locator, expect
 SETUP = """\
 import sys
 import mllm_widgets as mw
-from mllm_widgets.tracing.engine import restored_probabilities as fast
-sys.modules["mllm_widgets.tracing.causal_trace"].restored_probabilities = fast
+from mllm_widgets.tracing.engine import restored_scores as fast
+sys.modules["mllm_widgets.tracing.causal_trace"].restored_scores = fast
 vlm = mw.load()
 question = mw.datasets.demo_question("Eiffel Tower", "city")
 trace = mw.causal_trace(vlm, question, corruption="Taj Mahal")
@@ -196,7 +196,7 @@ module = sys.modules["mllm_widgets.tracing.causal_trace"]
 def slow(*arguments):
     time.sleep(0.4)
     return fast(*arguments)
-module.restored_probabilities = slow
+module.restored_scores = slow
 heatmap._batch_size = 16"""
 
 
@@ -217,14 +217,14 @@ def test_an_error_is_shown_and_the_old_map_stays(lab: Lab, heatmap: Locator) -> 
     lab.ask_kernel(
         'import sys\nmodule = sys.modules["mllm_widgets.tracing.causal_trace"]\n'
         "def fail(*_): raise MemoryError('out of memory: tried to get 3 TiB')\n"
-        "module.restored_probabilities = fail"
+        "module.restored_scores = fail"
     )
     drag_to(lab, heatmap, 3)
     expect(heatmap.get_by_role("status")).to_contain_text("window 3 could not be computed")
     expect(heatmap.get_by_role("status")).to_contain_text("batch_size=48")
     expect(slider(heatmap)).to_have_value("1")
     lab.screenshot("live-error", heatmap)
-    lab.ask_kernel("module.restored_probabilities = fast")
+    lab.ask_kernel("module.restored_scores = fast")
     drag_to(lab, heatmap, 3)
     complete(heatmap)
     assert float(lab.ask_kernel(MATCHES.format(window=3))) <= 1e-6
@@ -260,7 +260,7 @@ def test_interrupting_the_kernel_leaves_the_model_as_it_was(lab: Lab, heatmap: L
     assert (
         lab.ask_kernel("print(torch.equal(vlm.model(**vlm.encode(question).inputs).logits, before))").strip() == "True"
     )
-    lab.ask_kernel("module.restored_probabilities = fast")
+    lab.ask_kernel("module.restored_scores = fast")
     drag_to(lab, heatmap, 3)
     complete(heatmap)
     assert float(lab.ask_kernel(MATCHES.format(window=3))) <= 1e-6

@@ -10,7 +10,7 @@ import torch
 
 import mllm_widgets as mw
 from mllm_widgets.tracing import packing, prepare_trace, run_trace
-from mllm_widgets.tracing import setup as tracing_setup
+from mllm_widgets.tracing import runs
 from mllm_widgets.tracing.continuation import drift
 from tests.reference import SITES, corrupted_inputs, hooks, recorded
 
@@ -62,12 +62,12 @@ def rounding(vlm: mw.VLM, question: mw.Question, dtype: torch.dtype, rows: tuple
     half, exact = in_dtype(vlm, dtype)
     drifts: dict[str, float] = {}
     with pytest.MonkeyPatch.context() as patch:
-        for room, name in ((tracing_setup, "continued"), (packing, "packed")):
+        for room, name in ((runs, "continued"), (packing, "packed")):
             patch.setattr(room, "drift", lambda *pair, name=name: drifts.setdefault(name, drift(*pair)))
         setup = prepare_trace(half, question, corruption="Taj Mahal")
         with half.running():
             packed = packing.corrupted_run(setup) is not None
-    judge = replace(prepare_trace(exact, question, corruption="Taj Mahal"), answer_id=setup.answer_id)
+    judge = replace(prepare_trace(exact, question, corruption="Taj Mahal"), score=setup.score)
     positions = [p for p in setup.text_positions if p >= setup.first]
     return Rounding(
         ours=run_trace(setup, modules=SITES).restored.sel(token=positions).values,

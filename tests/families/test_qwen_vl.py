@@ -10,7 +10,7 @@ import torch
 
 import mllm_widgets as mw
 from mllm_widgets.tracing import prepare_trace, run_trace
-from mllm_widgets.tracing.engine import order_cells, restored_probabilities
+from mllm_widgets.tracing.engine import order_cells, restored_scores
 from mllm_widgets.tracing.packing import Shortcuts, corrupted_run
 from mllm_widgets.vlm.families.base import part
 from tests.reference import MODULES, reference_map
@@ -98,9 +98,7 @@ def test_cells_are_packed_and_equal_rows_of_a_batch(setup):
     cells = order_cells(setup, 2)[slice(0, 20)]
     with setup.vlm.running():
         assert corrupted_run(setup) is not None
-        packed, rows = (
-            restored_probabilities(setup, MODULES, cells, 1, Shortcuts(packed=packed)) for packed in (True, False)
-        )
+        packed, rows = (restored_scores(setup, MODULES, cells, 1, Shortcuts(packed=packed)) for packed in (True, False))
     assert packed.std() > 1e-3
     assert np.abs(packed - rows).max() <= TOLERANCE
 

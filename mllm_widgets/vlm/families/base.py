@@ -14,10 +14,14 @@ from typing import TYPE_CHECKING, Any
 from mllm_widgets.errors import ModelError
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
     from PIL import Image
 
     from mllm_widgets.vlm.geometry import VisualGeometry
+
+# Inputs besides the token ids that have a value for every position of the prompt.
+PER_POSITION = ("attention_mask", "token_type_ids", "mm_token_type_ids", "cross_attention_mask")
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,23 @@ class Family:
     def image_token_id(self, model: Any) -> int | None:
         """The id that stands for a visual token in the sequence; None where pictures are not in the sequence."""
         return getattr(model.config, "image_token_id", None)
+
+    def picture_positions(self, model: Any, input_ids: np.ndarray, visual: np.ndarray) -> tuple[int, ...]:
+        """Sequence positions at which the picture enters the decoder, ascending: its visual tokens; empty without a picture."""
+        return tuple(int(position) for position in visual.nonzero()[0])
+
+    def answered(self, inputs: dict[str, torch.Tensor], ids: list[int]) -> dict[str, torch.Tensor]:
+        """A prompt's inputs with an answer's tokens after it, as if the model had said them."""
+        import torch
+
+        made = dict(inputs)
+        said = torch.tensor([ids], dtype=inputs["input_ids"].dtype, device=inputs["input_ids"].device)
+        made["input_ids"] = torch.cat([inputs["input_ids"], said], dim=1)
+        for name in PER_POSITION:
+            if name in inputs:
+                last = inputs[name][:, -1:]
+                made[name] = torch.cat([inputs[name], last.repeat(1, len(ids), *[1] * (last.dim() - 2))], dim=1)
+        return made
 
     def is_causal(self, model: Any) -> bool:
         """Does no position see a later one, the visual tokens among themselves apart?  If so, nothing before the constraint can matter."""

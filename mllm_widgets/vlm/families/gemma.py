@@ -72,6 +72,12 @@ class PaliGemmaFamily(Family):
         end = prompt.rfind(processor.image_token) + len(processor.image_token)
         return prompt[:end] + processor.tokenizer.bos_token + prompt[end:] + "\n"
 
+    def answered(self, inputs: dict[str, torch.Tensor], ids: list[int]) -> dict[str, torch.Tensor]:
+        """As for any family, but the prompt does not see the answer: its tokens are of another type."""
+        made = super().answered(inputs, ids)
+        made["token_type_ids"][:, inputs["input_ids"].shape[1] :] = 1
+        return made
+
     def context(self, root: Any, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """`token_type_ids` (1, positions): 0 for a prompt, which makes its mask full."""
         return {"token_type_ids": inputs["token_type_ids"]}

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .base import Family, part, register_family
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 
 
@@ -27,6 +28,10 @@ class MllamaFamily(Family):
     def image_token_id(self, model: Any) -> int | None:
         """None: the token that stands for the picture is a token like any other, at which the model begins to look at it."""
         return None
+
+    def picture_positions(self, model: Any, input_ids: np.ndarray, visual: np.ndarray) -> tuple[int, ...]:
+        """The token that stands for the picture: no position before it looks at the picture."""
+        return tuple(int(position) for position in (input_ids == model.config.image_token_id).nonzero()[0][:1])
 
     def shares_prefix(self, model: Any) -> bool:
         """No: a cross-attention's stored keys are the picture's, which cannot be cut at a position of the sequence."""
