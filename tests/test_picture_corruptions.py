@@ -173,7 +173,7 @@ def test_visual_tokens_are_looked_at_coarse_to_fine():
     kinds = [group.kind for group in trace.groups]
     blocks = [i for i, kind in enumerate(kinds) if kind == "block"]
     assert kinds == ["visual", *["block"] * len(blocks), *["patch"] * kinds.count("patch")]
-    effect = np.abs(trace.group_effect).max(dim=("module", "layer")).values
+    effect = np.abs(trace.group_effect.values).max(axis=(0, 1))
     large = [i for i in blocks if effect[i] >= 0.1 * abs(trace.total_effect)]
     assert 0 < len(large) < len(blocks)
     wanted = sorted(p for i in large for p in trace.groups[i].positions)
