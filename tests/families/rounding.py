@@ -9,8 +9,7 @@ import pytest
 import torch
 
 import mllm_widgets as mw
-from mllm_widgets.tracing import packing, prepare_trace, run_trace
-from mllm_widgets.tracing import runs
+from mllm_widgets.tracing import packing, prepare_trace, run_trace, runs
 from mllm_widgets.tracing.continuation import drift
 from tests.reference import SITES, corrupted_inputs, hooks, recorded
 
