@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 
 import numpy as np
@@ -11,7 +12,7 @@ from PIL import Image
 import mllm_widgets as mw
 from mllm_widgets.colormaps import strength_colors, strength_index
 from mllm_widgets.render import patch_picture
-from mllm_widgets.render.patches import FADE, FIGURE, cover
+from mllm_widgets.render.patches import FADE, FIGURE, WARN, cover
 from mllm_widgets.render.pen import ACCENT, INK, SCALE, UNTRACED
 from mllm_widgets.vlm.geometry import Grid, VisualGeometry
 
@@ -73,6 +74,11 @@ def test_every_patch_has_its_colour(shown, scale):
         assert np.abs(np.array(inside(figure, token)) - wanted).max() <= 2, token
 
 
+def test_weak_values_are_lifted_so_that_they_can_be_seen():
+    assert cover(np.array([0, 0.1, 0.5, 1]), 1).tolist() == pytest.approx([0, 0.1995, 0.6156, 1], abs=1e-4)
+    assert cover(np.array([1.0]), 0.8) == pytest.approx([0.8])
+
+
 def test_without_highlights_the_picture_is_as_it_was(shown):
     figure = figure_of(patch_picture(shown, 1, opacity=0, top_k=0), shown)
     assert {inside(figure, token) for token in range(8)} == {(120, 120, 120)}
@@ -125,6 +131,15 @@ def test_padding_and_what_a_crop_cuts_off_are_striped():
     assert (
         len(np.unique(middle[10 : figure.shape[1] // 4 - 10], axis=0)) >= 2
     )  # stripes over what is left of the picture
+
+
+def test_warnings_stand_in_the_picture_too(shown):
+    plain = patch_picture(shown, 1)
+    warned = patch_picture(dataclasses.replace(shown, warnings=("a blank picture gives the same map",)), 1)
+    assert warned.height > plain.height
+    brown = (np.asarray(warned) == rgb(WARN)).all(axis=2)
+    assert brown.sum() > 50
+    assert not (np.asarray(plain) == rgb(WARN)).all(axis=2).any()
 
 
 def test_the_chart_shows_the_selected_patches(shown):

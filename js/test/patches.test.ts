@@ -61,8 +61,8 @@ test("colours and opacities begin at nothing and end at the whole", () => {
 });
 
 test("lines over the layers leave unknown values out", () => {
-  expect(meanOver(values, [1, 2])).toEqual([0.125, 0.5]);
-  expect(largestOf(values, [1, 2])).toEqual([0.25, 0.5]);
+  expect(meanOver(values, [1, 2])).toEqual([4, 0.5]);
+  expect(largestOf(values, [1, 2])).toEqual([8, 0.5]);
   expect(meanOver(values, [1])[1]).toBeNaN();
 });
 
@@ -81,13 +81,17 @@ test("the middle of every patch's box on the page is that patch", () => {
 });
 
 test("neighbours meet without a seam at any zoom and density", () => {
-  const patches = grid(1, 24, 14.0833);
+  const patches = grid(24, 24, 14.0833);
   for (const density of [1, 1.5, 2]) {
-    const l = layout(437, viewOf({ width: 338, height: 100 }, []));
-    patches.slice(1).forEach((patch, index) => {
-      const before = onPage(l, patches[index] as Patch, density);
-      expect(before.x + before.width).toBeCloseTo(onPage(l, patch, density).x, 9);
-    });
+    const l = layout(437, viewOf({ width: 338, height: 338 }, []));
+    for (let index = 0; index < 23; index++) {
+      const [left, right] = [patches[index], patches[index + 1]].map((patch) => onPage(l, patch as Patch, density));
+      const [above, below] = [patches[24 * index], patches[24 * index + 24]].map((patch) =>
+        onPage(l, patch as Patch, density),
+      );
+      expect((left?.x ?? 0) + (left?.width ?? 0)).toBeCloseTo(right?.x ?? -1, 9);
+      expect((above?.y ?? 0) + (above?.height ?? 0)).toBeCloseTo(below?.y ?? -1, 9);
+    }
   }
 });
 

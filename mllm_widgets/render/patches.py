@@ -16,8 +16,10 @@ from .pen import ACCENT, FAINT, GAP, INK, PADDING, SCALE, SMALL, TITLE, UNTRACED
 FIGURE = (460, 440)  # the most room a picture takes, in units
 SIDE = 280  # what stands beside it: legend and chart
 LEAST = 320  # high, so that legend and chart fit
+WARN = "#8a5a00"
 FADE = 0.55  # how much of the picture goes at full opacity
 LINES, LEAST_LINED = (255, 255, 255, 70), 6  # between patches; smaller ones would be mostly lines
+FEW = 18  # units; smaller patches are outlined around, not inside
 GREY = (0.2126, 0.7152, 0.0722, 0)  # as CSS's grayscale()
 
 
@@ -63,6 +65,7 @@ def patch_picture(
     figure = _figure(shown, kind, marks, selected, opacity)
     lines = [(shown.question, TITLE, INK)] if shown.question else []
     lines.append((_subtitle(shown, layer, kind), SMALL, FAINT))
+    lines += [(warning, SMALL, WARN) for warning in shown.warnings]
     head = PADDING + sum(size + GAP for _, size, _ in lines)
     width = figure.width // SCALE + 2 * GAP + SIDE + 2 * PADDING
     height = head + max(figure.height // SCALE, LEAST) + PADDING
@@ -131,6 +134,9 @@ def _figure(shown: PatchMap, kind: str, marks: Highlights, selected: Collection[
         if x1 - x0 >= LEAST_LINED * SCALE:
             pen.line([(x0, y1), (x0, y0), (x1, y0)], fill=LINES)
     figure.paste(over, (0, 0), over)
+    tiles = [grid.box for grid in shown.geometry.grids if grid.kind == kind]
+    for x0, y0, x1, y1 in map(pixels, tiles if len(tiles) > 1 else ()):
+        pen.rectangle((x0 - 1, y0 - 1, x1, y1), outline=(*LINES[:3], 217), width=2)
     figure.paste(lines, (0, 0), lines)
     pen = ImageDraw.Draw(figure)
     for token, masked in zip(marks.tokens, marks.masked, strict=True):
@@ -142,9 +148,11 @@ def _figure(shown: PatchMap, kind: str, marks: Highlights, selected: Collection[
             pen.polygon([(x0, y0), (x0 + corner, y0), (x0, y0 + corner)], fill=INK)
     for tokens, color, width in ((marks.top, INK, 3), (np.intersect1d(list(selected), marks.tokens), ACCENT, 5)):
         for token in tokens:
-            box = pixels(boxes[int(token)])
-            pen.rectangle((box[0] - 1, box[1] - 1, box[2], box[3]), outline="white", width=width + 2)
-            pen.rectangle((box[0], box[1], box[2] - 1, box[3] - 1), outline=color, width=width)
+            x0, y0, x1, y1 = pixels(boxes[int(token)])
+            out = width if min(x1 - x0, y1 - y0) < FEW * SCALE else 0  # around a small patch, inside a large one
+            edge = (x0 - out, y0 - out, x1 - 1 + out, y1 - 1 + out)
+            pen.rectangle((edge[0] - 1, edge[1] - 1, edge[2] + 1, edge[3] + 1), outline="white", width=width + 2)
+            pen.rectangle(edge, outline=color, width=width)
     return figure
 
 

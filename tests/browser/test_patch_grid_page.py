@@ -120,6 +120,11 @@ def test_pointing_at_a_patch_says_where_it_is_and_what_it_holds(page, grid, scre
     expect(tooltip).to_contain_text(f"contribution{marks.values[19]:.3f}")
     expect(page.locator(".mw-grid")).to_have_accessible_description(re.compile("row 2, column 3"))
     page.screenshot(path=screenshots / "patches-tooltip.png", full_page=True)
+    box = tooltip.bounding_box()
+    assert box is not None
+    x, y = place(page, grid, 19)
+    assert x < box["x"] < x + 60  # beside the patch
+    assert box["y"] < y < box["y"] + box["height"]
     point_at(page, grid, 0)
     expect(tooltip).to_contain_text("Sink: takes attention from most words")
     page.mouse.move(790, 10)
@@ -299,3 +304,5 @@ def test_a_removed_view_leaves_nothing_running(page, grid) -> None:
     page.evaluate("document.body.classList.add('dark')")
     page.wait_for_timeout(200)
     assert page.locator(".mw-cells").evaluate("c => c.toDataURL()") == before
+    image = page.locator(".mw-figure img")
+    assert image.evaluate("(i) => fetch(i.src).then(() => 'still there', () => 'gone')") == "gone"

@@ -11,6 +11,7 @@ import { type Box, boxOf, type Model, type Patch } from "./state";
 
 export const FADE = 0.55; // how much of the picture goes at full opacity
 const LEAST_LINED = 6; // px; between smaller patches there would be mostly lines
+const SMALL = 18; // px; smaller patches are outlined around, not inside
 
 /** Opacity of a patch's colour for its place on the scale; the same rule as in render/patches.py. */
 export function cover(share: number, opacity: number): number {
@@ -49,6 +50,7 @@ export function drawPatches(
   }
   pen.globalAlpha = 1;
   drawLines(pen, patches, place, theme);
+  drawTiles(pen, model, place, theme);
   drawSinks(pen, model, patches, place, ink);
   const byToken = new Map(patches.map((patch) => [patch.token, patch]));
   const frame = (token: number, style: string, line: number) => {
@@ -110,6 +112,23 @@ function drawLines(
   }
 }
 
+/** Where one tile ends and another begins: the model sees each by itself. */
+function drawTiles(
+  pen: CanvasRenderingContext2D,
+  model: Model,
+  place: (box: Box) => { x: number; y: number; width: number; height: number },
+  theme: Theme,
+): void {
+  const tiles = model.get("grids").filter(({ kind }) => kind === model.get("grid"));
+  if (tiles.length < 2) return;
+  pen.strokeStyle = theme === "light" ? "rgb(255 255 255 / 85%)" : "rgb(0 0 0 / 75%)";
+  pen.lineWidth = 2;
+  for (const tile of tiles) {
+    const { x, y, width, height } = place(boxOf(tile));
+    pen.strokeRect(x, y, width, height);
+  }
+}
+
 /** Sinks have a corner cut off; masked ones are striped. */
 function drawSinks(
   pen: CanvasRenderingContext2D,
@@ -150,14 +169,15 @@ function ring(
   line: number,
   halo: string,
 ): void {
-  // inside the patch, with a halo in the ground's colour that keeps it visible on any picture
+  // inside a patch, unless that would leave little of it; a halo in the ground's colour keeps it visible on any picture
+  const inset = width < SMALL || height < SMALL ? -line / 2 : line / 2;
   for (const [style, thick] of [
     [halo, line + 1.5],
     [color, line],
   ] as const) {
     pen.strokeStyle = style;
     pen.lineWidth = thick;
-    pen.strokeRect(x + line / 2, y + line / 2, Math.max(1, width - line), Math.max(1, height - line));
+    pen.strokeRect(x + inset, y + inset, width - 2 * inset, height - 2 * inset);
   }
 }
 
