@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from . import datasets, errors, tracing
-    from .contributions import Contributions, attention_contributions
+    from .contributions import Contributions, Knockout, Lens, attention_contributions, attention_knockout, logit_lens
     from .patch_map import PatchMap
     from .results import Answer, Trace
     from .tracing import causal_trace
@@ -24,6 +24,8 @@ _HOMES = {
     "Answer": "results",
     "Contributions": "contributions",
     "Family": "vlm.families",
+    "Knockout": "contributions",
+    "Lens": "contributions",
     "PatchGrid": "widgets",
     "PatchMap": "patch_map",
     "Question": "vlm",
@@ -32,9 +34,11 @@ _HOMES = {
     "VLM": "vlm",
     "ask": "vlm",
     "attention_contributions": "contributions",
+    "attention_knockout": "contributions",
     "causal_trace": "tracing",
     "families": "vlm.families",
     "load": "vlm",
+    "logit_lens": "contributions",
     "register_family": "vlm.families",
 }
 _MODULES = ("datasets", "errors", "tracing")
@@ -44,6 +48,8 @@ __all__ = [
     "Answer",
     "Contributions",
     "Family",
+    "Knockout",
+    "Lens",
     "PatchGrid",
     "PatchMap",
     "Question",
@@ -51,11 +57,13 @@ __all__ = [
     "TraceHeatmap",
     "ask",
     "attention_contributions",
+    "attention_knockout",
     "causal_trace",
     "datasets",
     "errors",
     "families",
     "load",
+    "logit_lens",
     "register_family",
     "tracing",
 ]

@@ -1,6 +1,17 @@
-"""From the picture to the words: what tokens write into others through attention."""
+"""From the picture to the words: what tokens write into others through attention, and what the answer needs of it."""
 
 from .compute import attention_contributions
+from .knockout import Knockout, attention_knockout
+from .lens import Lens, logit_lens
 from .result import Contributions, CrossContributions, Sink
 
-__all__ = ["Contributions", "CrossContributions", "Sink", "attention_contributions"]
+__all__ = [
+    "Contributions",
+    "CrossContributions",
+    "Knockout",
+    "Lens",
+    "Sink",
+    "attention_contributions",
+    "attention_knockout",
+    "logit_lens",
+]

@@ -23,13 +23,11 @@ from mllm_widgets.vlm.families.base import part
 from mllm_widgets.vlm.model import VLM, Encoding
 from mllm_widgets.vlm.question import Question
 
+from .arguments import check_layers, check_model, crosses, named, positions_of
 from .controls import CONTROLS, control_image, control_warnings
 from .result import Contributions, CrossContributions
-from .rows import AttentionRows, read_rows
+from .rows import AttentionRows, check_sum, rows_of
 from .sinks import Observed, activation_peaks, find_sinks, sink_queries, sink_warnings
-
-EXACT = {torch.float32: 1e-3, torch.float64: 1e-3}  # of the largest number; half precision rounds every source's vector
-ROUNDED = 0.1
 
 
 def attention_contributions(
@@ -87,7 +85,7 @@ def attention_contributions(
     targets = positions_of(encoded, target, "target", names=("constraint", "last"))
     chosen = check_layers(layers, len(vlm.layers))
     flow, seen = _contributions(vlm, question, encoded, targets, chosen, per_head)
-    flow = replace(flow, target=_named(target))
+    flow = replace(flow, target=named(target))
     other = other_seen = None
     if control is not None:
         asked = replace(question, image=control_image(question.image, control))
@@ -128,7 +126,7 @@ def _contributions(
         found = _run(vlm, encoded, targets, queries, chosen, per_head)
         states = _states(vlm, encoded)
     positions = len(encoded.tokens)
-    crossing = [layer for layer in chosen if _crosses(vlm, layer)]
+    crossing = [layer for layer in chosen if crosses(vlm, layer)]
     own = [layer for layer in chosen if layer not in crossing]
     tokens = {"token": np.arange(positions)}
     norms, per_target, attention, heads = _arrays(found, own, targets, "token", positions, tokens, per_head)
@@ -181,16 +179,10 @@ def _run(
             args, options = attention.inputs
             given = attention.output
             # after the output: what runs here on the side is no part of the model's own pass
-            rows = _rows(vlm, layer, args, options, targets + queries)
+            rows = rows_of(vlm, layer, args, options, targets + queries)
             found[layer] = nnsight.save(_reduced(vlm, layer, rows, given, targets, per_head, entering))
         tracer.stop()
     return found
-
-
-def _rows(vlm: VLM, layer: int, args: Any, options: Any, positions: tuple[int, ...]) -> AttentionRows:
-    """The rows of one layer's attention, from the inputs it got."""
-    attention = vlm.block(layer, "self_attn")
-    return read_rows(attention, getattr(attention, vlm.family.output), args, options, positions)
 
 
 def _reduced(
@@ -198,17 +190,10 @@ def _reduced(
 ) -> _Layer:
     """What is kept of one layer, of whose rows the first are the targets'; `given` is what its attention gave."""
     given = (given[0] if isinstance(given, tuple) else given)[0]
-    tolerance = EXACT.get(given.dtype, ROUNDED)
     norms = []
     for index, target in enumerate(targets):
         vectors = rows.vectors(index)
-        difference = rows.difference(vectors.sum(0), given[target])
-        if not difference <= tolerance:
-            raise FlowError(
-                f"the contributions of all sources at layer {layer} sum to something else than the attention's output at position {target} "
-                f"(relative difference {difference:.2g}), so they would not be exact; {type(vlm.block(layer, 'self_attn')).__name__} does more than "
-                f"this package knows, or the model overflows in {given.dtype}."
-            )
+        check_sum(vlm, layer, target, rows.difference(vectors.sum(0), given[target]), given.dtype)
         norms.append(vectors.norm(dim=-1).cpu())
     count = len(targets)
     # copies: a view of the targets' rows would keep those of all queries
@@ -252,11 +237,6 @@ def _arrays(
     )
 
 
-def _crosses(vlm: VLM, layer: int) -> bool:
-    """Are a layer's sources vision states?"""
-    return not vlm.site(layer, "self_attn").endswith(vlm.family.attention)
-
-
 def _states(vlm: VLM, encoded: Encoding) -> dict[str, Any]:
     """Coordinates of the vision states that cross-attention layers look at: which tile, which patch of it."""
     pictures = encoded.inputs.get("pixel_values")
@@ -269,74 +249,3 @@ def _states(vlm: VLM, encoded: Encoding) -> dict[str, Any]:
         "tile": ("state", np.repeat(np.arange(tiles), patches)),
         "patch": ("state", np.tile(np.arange(patches), tiles)),
     }
-
-
-def check_model(vlm: Any, question: Any) -> None:
-    """Raises FlowError for what is no loaded model or no question."""
-    if not isinstance(vlm, VLM):
-        raise FlowError(
-            f"vlm is a {type(vlm).__name__}; expected what mw.load() returns. A Hugging Face model goes through mw.load(model, processor)."
-        )
-    if not isinstance(question, Question):
-        raise FlowError(f"question is a {type(question).__name__}; expected mw.Question(image, text, constraint=...).")
-
-
-def check_layers(layers: Any, count: int) -> list[int]:
-    """Layers in ascending order; all of them for None.  Raises FlowError for one that is not there."""
-    if layers is None:
-        return list(range(count))
-    asked = [layers] if isinstance(layers, (int, np.integer)) else list(layers)
-    wrong = [x for x in asked if isinstance(x, bool) or not isinstance(x, (int, np.integer)) or not 0 <= x < count]
-    if wrong or not asked:
-        raise FlowError(f"layers={layers!r} names no layers of this model; expected some of 0 to {count - 1}.")
-    return sorted({int(x) for x in asked})
-
-
-NAMES = ("constraint", "last", "visual")
-
-
-def positions_of(encoded: Encoding, asked: Any, argument: str, names: tuple[str, ...] = NAMES) -> tuple[int, ...]:
-    """Positions by name or number, ascending.
-
-    Raises FlowError for a name that means nothing here, or a position outside the sequence.
-    """
-    count = len(encoded.tokens)
-    if isinstance(asked, str):
-        if asked not in names:
-            raise FlowError(
-                f"{argument}={asked!r} names no tokens; expected one of {names}, a position or a list of positions."
-            )
-        if asked == "constraint":
-            if not encoded.constraint:
-                raise FlowError(
-                    f"{argument}='constraint' needs a question with one: mw.Question(image, text, constraint='this building'). "
-                    f"Or pass {argument}='last', or a position."
-                )
-            return encoded.constraint
-        if asked == "last":
-            return (count - 1,)
-        if not encoded.visual.any():
-            raise FlowError(f"{argument}='visual', and there are no visual tokens in this model's sequence.")
-        return tuple(int(p) for p in np.flatnonzero(encoded.visual))
-    listed = [asked] if isinstance(asked, (int, np.integer)) else list(asked) if np.iterable(asked) else [asked]
-    for position in listed:
-        if isinstance(position, bool) or not isinstance(position, (int, np.integer)):
-            raise FlowError(f"{argument}={asked!r} is no position; expected whole numbers from 0 to {count - 1}.")
-        if not -count <= position < count:
-            raise FlowError(
-                f"{argument}={int(position)} lies outside the sequence, which has {count} positions, 0 to {count - 1} (visual tokens count, too)."
-            )
-    if not listed:
-        raise FlowError(f"{argument}={asked!r} names no position; expected one at least.")
-    return tuple(sorted({int(position) % count for position in listed}))
-
-
-def _named(target: Any) -> str:
-    """A target in words."""
-    if isinstance(target, str):
-        return target
-    return (
-        "position " + str(target)
-        if isinstance(target, (int, np.integer))
-        else "positions " + ", ".join(map(str, target))
-    )

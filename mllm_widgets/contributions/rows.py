@@ -23,8 +23,9 @@ refused, never drawn.
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -33,22 +34,30 @@ from transformers import AttentionInterface
 from transformers.cache_utils import Cache
 
 from mllm_widgets.errors import FlowError
+from mllm_widgets.vlm.model import VLM
 
 READER = "mllm_widgets_reader"
+EXACT = {torch.float32: 1e-3, torch.float64: 1e-3}  # of the largest number; half precision rounds every source's vector
+ROUNDED = 0.1
 
 
 @dataclass(frozen=True, eq=False)
 class AttentionRows:
     """What some positions (targets) get from all others (sources), of one attention.
 
-    weights: (heads, targets, sources), attention probabilities in float32.
+    scores: (heads, targets, sources) in float32, what the softmax is taken of; -inf where a source is not seen.
     values: (heads, sources, head width), those of a group of heads repeated.
     output: the projection that takes all heads' results to the residual stream.
     """
 
-    weights: torch.Tensor
+    scores: torch.Tensor
     values: torch.Tensor
     output: nn.Module
+
+    @functools.cached_property
+    def weights(self) -> torch.Tensor:
+        """(heads, targets, sources), attention probabilities in float32."""
+        return self.scores.softmax(-1)
 
     @property
     def bias(self) -> torch.Tensor | float:
@@ -64,6 +73,16 @@ class AttentionRows:
         mixed = self.weights[:, target, :, None] * self.values.float()
         joined = mixed.transpose(0, 1).flatten(1).to(self.values.dtype)  # (sources, heads x head width)
         return (self.output(joined) - self.bias).float()
+
+    def outputs(self) -> torch.Tensor:
+        """(targets, width), what the attention gives at the targets, in the model's precision."""
+        mixed = self.weights @ self.values.float()  # (heads, targets, head width)
+        return self.output(mixed.transpose(0, 1).flatten(1).to(self.values.dtype))
+
+    def without(self, sources: Sequence[int]) -> AttentionRows:
+        """The same rows where the targets do not see some sources; the others take over their attention."""
+        blocked = torch.as_tensor(list(sources), device=self.scores.device)
+        return replace(self, scores=self.scores.index_fill(-1, blocked, -torch.inf))
 
     def head_norms(self, targets: int) -> torch.Tensor:
         """|| A_ij^h (x_j W_V^h) W_O^h || (targets, heads, sources), each head by itself, of so many first targets."""
@@ -106,6 +125,22 @@ def _read(module: Any, *args: Any, **options: Any) -> Any:
 
 
 AttentionInterface.register(READER, _read)
+
+
+def rows_of(vlm: VLM, layer: int, args: Any, options: Any, positions: Sequence[int]) -> AttentionRows:
+    """The rows of one layer's attention, from the inputs it got; see `read_rows`."""
+    attention = vlm.block(layer, "self_attn")
+    return read_rows(attention, getattr(attention, vlm.family.output), args, options, positions)
+
+
+def check_sum(vlm: VLM, layer: int, target: int, difference: float, dtype: torch.dtype) -> None:
+    """Raises FlowError if what was computed from rows is not what the attention gave, `difference` away from it."""
+    if not difference <= EXACT.get(dtype, ROUNDED):
+        raise FlowError(
+            f"the contributions of all sources at layer {layer} sum to something else than the attention's output at position {target} "
+            f"(relative difference {difference:.2g}), so they would not be exact; {type(vlm.block(layer, 'self_attn')).__name__} does more than "
+            f"this package knows, or the model overflows in {dtype}."
+        )
 
 
 def read_rows(
@@ -168,7 +203,7 @@ def _rows(
     output: nn.Module,
     options: dict[str, Any],
 ) -> AttentionRows:
-    """Softmax over one row for each target; query (heads, positions, width), key and value (groups, sources, width)."""
+    """One row of scores for each target; query (heads, positions, width), key and value (groups, sources, width)."""
     at = torch.as_tensor(list(targets), device=query.device)
     heads, sources = query.shape[0], key.shape[1]
     repeats = heads // key.shape[0]
@@ -194,4 +229,4 @@ def _rows(
         if window is not None:
             hidden_from |= source[None] <= at[:, None].to(scores.device) - window
         scores = scores.masked_fill(hidden_from, -torch.inf)
-    return AttentionRows(scores.softmax(-1), value, output)
+    return AttentionRows(scores, value, output)
