@@ -171,8 +171,9 @@ def test_a_table_has_a_row_for_each_word():
     lens = mw.logit_lens(*demo(), [5, -1], layers=[3, 7], k=2)
     table = lens.to_dataframe()
     assert len(table) == 8
-    for row in table.itertuples():
-        assert lens.words(row.layer, row.token)[row.rank] == (row.word, pytest.approx(row.probability))
+    for row in table.to_dict("records"):
+        word = lens.words(row["layer"], row["token"])[row["rank"]]
+        assert word == (row["word"], pytest.approx(row["probability"]))
     assert table["kind"].tolist() == ["visual", "visual", "text", "text"] * 2
     assert (table.query("rank == 0 and layer == 7 and kind == 'text'")["answer_probability"] > 0.99).all()
 
