@@ -4,6 +4,8 @@ memory     a narrow random LLaVA with 2,916 visual tokens (LLaVA-NeXT's 2,880 to
            mw.attention_contributions adds to the process's memory at its peak, beside an ordinary forward pass, and how long both take
 landmarks  of fresh pictures of the demo world: which part of the five patches that write most into the constraint lie on the drawn landmark, layer by
            layer, beside chance; how far the map's centre moves when the landmark alone is moved; how much it is what a blank picture gives
+knockout   what the answer's probability is when the constraint may not look, at any layer, at those five patches (of the layer where patches write most), at five
+           patches at random, at all patches on the landmark, at as many off it, or at none of the picture
 
 A patch lies on the landmark if a quarter of its pixels do.  Chance is the part of all patches that lie on it.
 
@@ -32,7 +34,7 @@ SHIFT = 0.12  # of the picture's side, to the left and to the right
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pictures", type=int, default=100, help="fresh pictures for each demo model (default 100)")
-    parser.add_argument("--only", choices=["memory", "landmarks"], help="one of the two")
+    parser.add_argument("--only", choices=["memory", "landmarks", "knockout"], help="one of them")
     parser.add_argument("--threads", type=int, default=2, help="threads of torch (default 2)")
     parser.add_argument("--seed", type=int, default=5, help="which pictures and questions (default 5)")
     options = parser.parse_args()
@@ -43,11 +45,13 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     beside: Any = importlib.import_module("trace")  # the script next to this one
     print(beside.setting(options))
-    if options.only != "landmarks":
+    if options.only in (None, "memory"):
         memory(beside)
-    if options.only != "memory":
-        for name in ("demo", "demo-ordinary"):
+    for name in ("demo", "demo-ordinary"):
+        if options.only in (None, "landmarks"):
             landmarks(name, options.pictures, options.seed)
+        if options.only in (None, "knockout"):
+            knockout(name, options.pictures, options.seed)
 
 
 def memory(beside: Any) -> None:
@@ -130,6 +134,41 @@ def landmarks(name: str, pictures: int, seed: int) -> None:
     print(row("five patches at random: three or more") + values(np.full(hit.shape[1], at_random(on, 3))))
     print(row("patches that the map's centre moves") + values(np.mean(moved, axis=0)))
     print(row("correlation with a blank picture's map") + values(np.mean(alike, axis=0)))
+    print(flush=True)
+
+
+def knockout(name: str, pictures: int, seed: int) -> None:
+    import mllm_widgets as mw
+    from mllm_widgets.datasets.landmarks import draw_and_locate
+    from mllm_widgets.datasets.questions import demo_question, demo_specs
+
+    vlm, random = mw.load(name), np.random.default_rng(seed)
+    kept: dict[str, list[float]] = {}
+    for spec in demo_specs(pictures, seed=seed):
+        question = demo_question(**spec)
+        flow = mw.attention_contributions(vlm, question)
+        rng = np.random.default_rng([77, spec["seed"]])
+        covered = by_patch(flow, draw_and_locate(spec["landmark"], rng)[1]).ravel() >= ON
+        inside, outside = flow.visual[covered], flow.visual[~covered]
+        count = min(len(inside), len(outside))
+        ways = {
+            "the five that write most": flow.top(flow.peak_layer, FIRST, kind="visual")["token"].tolist(),
+            "five at random": random.choice(flow.visual, FIRST, replace=False).tolist(),
+            "patches on the landmark": random.choice(inside, count, replace=False).tolist(),
+            "as many off it": random.choice(outside, count, replace=False).tolist(),
+            "the whole picture": "visual",
+        }
+        for way, source in ways.items():
+            cut = mw.attention_knockout(vlm, question, source, "constraint", window=None)
+            kept.setdefault("nothing", []).append(cut.before)
+            kept.setdefault(way, []).append(float(cut.probability[0]))
+    print(
+        f"{name}: P(answer) when the constraint may not look at ..., mean of {pictures} pictures, and pictures where it fell by half"
+    )
+    for way, found in kept.items():
+        before = np.array(kept["nothing"]).reshape(pictures, -1)[:, 0]
+        fell = np.mean(np.array(found) < before / 2) if way != "nothing" else 0.0
+        print(f"  {way:<28} {np.mean(found):.3f} {fell:6.2f}")
     print(flush=True)
 
 

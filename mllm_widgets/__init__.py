@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from . import datasets, errors, tracing
-    from .contributions import Contributions, Knockout, Lens, attention_contributions, attention_knockout, logit_lens
+    from .contributions import (
+        Contributions,
+        Knockout,
+        Lens,
+        attention_contributions,
+        attention_knockout,
+        constraint_to_last,
+        correctness_signal,
+        logit_lens,
+    )
     from .patch_map import PatchMap
     from .results import Answer, Trace
     from .tracing import causal_trace
@@ -36,6 +45,8 @@ _HOMES = {
     "attention_contributions": "contributions",
     "attention_knockout": "contributions",
     "causal_trace": "tracing",
+    "constraint_to_last": "contributions",
+    "correctness_signal": "contributions",
     "families": "vlm.families",
     "load": "vlm",
     "logit_lens": "contributions",
@@ -59,6 +70,8 @@ __all__ = [
     "attention_contributions",
     "attention_knockout",
     "causal_trace",
+    "constraint_to_last",
+    "correctness_signal",
     "datasets",
     "errors",
     "families",

@@ -1,6 +1,6 @@
 """Attention contributions: what every token writes into some target tokens, layer by layer, in one ordinary forward pass.
 
-For target i, source j and layer l (Basu et al. 2024, section 3; the head sum before the norm as in Yuksekgonul et al. 2024's visualisations)
+For target i, source j and layer l (Basu et al. 2024, eq. 1; the head sum before the norm as in Yuksekgonul et al. 2024's visualisations)
 
     a_ij = sum_h A_ij^h (x_j W_V^h) W_O^h,        ||a_ij|| is what is drawn.
 

@@ -1,6 +1,6 @@
 """Attention knockout: what becomes of the answer when some tokens may not look at others.
 
-Geva et al. 2023 ("Dissecting Recall of Factual Associations", section 3), for vision-language models Zhang et al. 2025 ("Cross-modal Information
+Geva et al. 2023 ("Dissecting Recall of Factual Associations"), for vision-language models Zhang et al. 2025 ("Cross-modal Information
 Flow"): for all heads of a window of layers, the scores of the edges source -> target are set to minus infinity, so the targets' attention goes to what
 is left.  Everything else runs as it is.
 

@@ -54,7 +54,7 @@ class CrossContributions:
 
 @dataclass(frozen=True)
 class Contributions:
-    """What every token writes into some targets through attention (Basu et al. 2024, section 3; `attention_contributions`).
+    """What every token writes into some targets through attention (Basu et al. 2024, eq. 1; `attention_contributions`).
 
     norms: (layer, token), ||a_ij|| of source token j, in units of the residual stream; mean over the targets. Coordinate `token` holds positions.
     per_target: (target, layer, token), the same for each target position; coordinate `target`.

@@ -66,7 +66,7 @@ class AttentionRows:
         return 0.0 if bias is None else bias
 
     def vectors(self, target: int) -> torch.Tensor:
-        """a_ij (sources, width) in float32, what each source writes into the target with this index: Basu et al., section 3.
+        """a_ij (sources, width) in float32, what each source writes into the target with this index: Basu et al. 2024, eq. 1.
 
         The sum over heads is taken by the output projection itself, so quantised and adapted ones do what they do.
         """

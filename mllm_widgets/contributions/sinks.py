@@ -2,7 +2,7 @@
 
 Two signs, each of which must show at half of the layers or more:
 
-* activation: one number of the residual stream that enters the layer is more than 20 times its root mean square (Kang et al. 2025, section 3, take the
+* activation: one number of the residual stream that enters the layer is more than 20 times its root mean square (Kang et al. 2025 take the
   same bound on a model's known sink dimensions; here any dimension may show it, so it works for models whose dimensions nobody has listed;
   the phenomenon is that of Sun et al. 2024, "Massive Activations in Large Language Models").
 * attention: for half of the queries that see it, it takes ten times the attention that the middle token of its kind (visual or text) takes, and a
