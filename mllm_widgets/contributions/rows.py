@@ -59,11 +59,12 @@ class AttentionRows:
         """(heads, targets, sources), attention probabilities in float32."""
         return self.scores.softmax(-1)
 
-    @property
-    def bias(self) -> torch.Tensor | float:
-        """What the output projection adds whatever the sources are; it belongs to none of them."""
-        bias = getattr(self.output, "bias", None)
-        return 0.0 if bias is None else bias
+    @functools.cached_property
+    def bias(self) -> torch.Tensor:
+        """(width,), what the output projection adds whatever the sources are; it belongs to none of them."""
+        heads, _, width = self.values.shape
+        # asked of the projection itself: its parameters may lie on disk until it runs
+        return self.output(self.values.new_zeros(1, heads * width))[0]
 
     def vectors(self, target: int) -> torch.Tensor:
         """a_ij (sources, width) in float32, what each source writes into the target with this index: Basu et al. 2024, eq. 1.
