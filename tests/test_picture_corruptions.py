@@ -10,12 +10,22 @@ from PIL import Image
 
 import mllm_widgets as mw
 from mllm_widgets.errors import TraceError
-from mllm_widgets.tracing import OtherImage, PixelNoise, Region, TokenSwap, prepare_trace, run_trace
+from mllm_widgets.tracing import (
+    EmbeddingNoise,
+    OtherImage,
+    PixelNoise,
+    Region,
+    TokenSwap,
+    prepare_trace,
+    run_trace,
+)
 from mllm_widgets.tracing import suffix as suffix_module
+from mllm_widgets.tracing.packing import corrupted_run
 
-from .families import random_qwen, test_gemma, test_mllama, tiny_llava
+from .families import test_gemma, test_mllama, tiny_llava
+from .families.tiny import TINY, tiny
 from .random_llava import VISUAL_TOKENS, random_question, random_vlm
-from .reference import SITES, recorded, reference_logits
+from .reference import SITES, noised, recorded, reference_logits
 
 TOLERANCE = 1e-5
 
@@ -79,20 +89,60 @@ def test_groups_with_another_picture_equal_the_reference(vlm, packed, monkeypatc
     assert trace.corrupted_positions == tuple(np.flatnonzero(trace.setup.encoded.visual))
 
 
-FAMILIES = {
-    "LLaVA-NeXT": (tiny_llava.llava_next, None),
-    "Qwen2-VL": (lambda: random_qwen.random_qwen("Qwen2-VL"), random_qwen.random_question),
-    "Qwen2.5-VL": (lambda: random_qwen.random_qwen("Qwen2.5-VL"), random_qwen.random_question),
-    "Gemma 3": (lambda: test_gemma.vlm_of("gemma3-mixed"), test_gemma.question),
-    "PaliGemma": (lambda: test_gemma.vlm_of("paligemma"), test_gemma.question),
-}
+FAMILIES = {f"{family} ({decoder})": (family, decoder) for family, decoder in TINY if decoder != "no picture"}
+del FAMILIES["Mllama (Llama 3.2 Vision) (Llama)"]  # pictures outside of the sequence: below
 
 
 @pytest.mark.parametrize("family", list(FAMILIES))
 def test_other_families_equal_the_reference(family):
-    build, question = FAMILIES[family]
-    question = random_question() if question is None else question()
-    assert_groups_equal_reference(build(), question, ["visual", "constraint"], layers=[0, 2])
+    assert_groups_equal_reference(*tiny(*FAMILIES[family]), ["visual", "constraint"], layers=[0, 2])
+
+
+def test_a_picture_with_crops_that_attend_both_ways_is_corrupted_too():
+    trace = assert_groups_equal_reference(
+        test_gemma.gemma3(crops=True), test_gemma.question(130, 60), ["visual"], layers=[0, 2]
+    )
+    assert trace.geometry is not None
+    assert len(trace.geometry.grids) == 3
+
+
+NOISED = {"all": "visual", "from the middle of the picture on": 3}
+
+
+@pytest.mark.parametrize("family", ["Qwen3-VL (Qwen3)", "Gemma 3 (full)", "Gemma 3 (sliding and full)"])
+@pytest.mark.parametrize("where", list(NOISED))
+def test_noise_on_visual_embeddings_equals_the_reference(family, where):
+    """A visual token of Gemma 3 reaches those before it; those of Qwen3-VL are given the clean picture's deeper features."""
+    vlm, question = tiny(*FAMILIES[family])
+    encoded = vlm.encode(question)
+    visual = np.flatnonzero(encoded.visual)
+    positions = "visual" if NOISED[where] == "visual" else visual[NOISED[where] :].tolist()
+    corruption = EmbeddingNoise(sigma=1.0, draws=1, positions=positions)
+    trace = mw.causal_trace(vlm, question, corruption=corruption, groups=["visual"], modules=SITES)
+    assert trace.group_restored is not None
+    drawn = corruption.plan(vlm, question, encoded).noise
+    assert drawn is not None
+    noise, answer = drawn[0], trace.setup.answer_id
+
+    def probability(puts):
+        with noised(vlm, trace.corrupted_positions, noise):
+            return float(reference_logits(vlm, encoded.inputs, puts)[-1].float().softmax(-1)[answer])
+
+    clean = recorded(vlm, encoded.inputs)
+    assert abs(trace.corrupted - probability({})) <= TOLERANCE
+    found = trace.group_restored.values[..., 0]
+    wanted = [[probability({(k, m): (visual, clean[k, m][visual])}) for k in range(trace.layers)] for m in SITES]
+    assert np.std(wanted) > 1e-3
+    assert np.abs(found - wanted).max() <= TOLERANCE
+
+
+def test_deeper_features_do_not_keep_a_swap_of_words_from_being_packed():
+    vlm, question = tiny("Qwen3-VL", "Qwen3")
+    swap = prepare_trace(vlm, question, corruption="Taj Mahal")
+    other_picture = prepare_trace(vlm, question, corruption=OtherImage(other(question)))
+    with vlm.running():
+        assert corrupted_run(swap) is not None
+        assert corrupted_run(other_picture) is None
 
 
 def test_a_picture_outside_of_the_sequence_is_corrupted_too():

@@ -13,7 +13,8 @@ from typing import Any
 
 import torch
 
-from mllm_widgets.vlm.families.base import PER_POSITION
+from mllm_widgets.vlm.families.base import DEEPER, part
+from mllm_widgets.vlm.model import VLM
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +24,7 @@ class Continuation:
     start: position where suffixes begin.
     prefix: keys and values of the positions before `start` (one row), or None where nothing is shared.
     positions: the decoder's position ids of the suffix, (..., 1, suffix); None where the model counts by itself.
-    context: what the family adds, each with a batch dimension of one.
+    context: what the family adds, each with a batch dimension of one; its `DEEPER` is of the suffix.
     scored: how many of the last positions' logits are wanted.
     """
 
@@ -49,18 +50,35 @@ class Continuation:
             made["cache"] = cache
         if self.positions is not None:
             made["position_ids"] = self.positions.expand(*self.positions.shape[:-2], rows, suffix)
-            if self.positions.dim() > 2:
-                # nnsight would split multimodal positions (3, rows, suffix) by their axes; beside a tensor it does not know, it
-                # hands everything to the model as it is
-                made["logits_to_keep"] = torch.arange(-self.scored, 0, device=embeds.device)
         for name, value in self.context.items():
-            made[name] = value.expand(rows, *value.shape[1:])
+            if name != DEEPER:
+                made[name] = value.expand(rows, *value.shape[1:])
+        if self.context or (self.positions is not None and self.positions.dim() > 2):
+            # nnsight would split multimodal positions (3, rows, suffix) by their axes, and have token types of the suffix alone; beside
+            # a tensor it does not know, it hands everything to the model as it is
+            made["logits_to_keep"] = torch.arange(-self.scored, 0, device=embeds.device)
         return made
+
+    def add_deeper(self, vlm: VLM, layer: int) -> None:
+        """Add what the decoder itself would after a layer; called in a trace of suffixes when nothing else of that layer is to be asked for."""
+        deeper = self.context.get(DEEPER)
+        if deeper is not None and layer < deeper.shape[2]:
+            block = hidden(part(vlm.nnsight, vlm.site(layer, "residual")).output)
+            block += deeper[:, :, layer].to(block)
 
 
 def of_suffix(context: dict[str, torch.Tensor], start: int) -> dict[str, torch.Tensor]:
-    """A family's context for the positions from `start` on."""
-    return {name: value[:, start:] if name in PER_POSITION else value for name, value in context.items()}
+    """A family's context for runs of the positions from `start` on.
+
+    What the model is handed stays whole: masks are made of it for prefix and suffix.
+    """
+    deeper = context.get(DEEPER)
+    if deeper is None:
+        return context
+    others = {name: value for name, value in context.items() if name != DEEPER}
+    deeper = deeper[:, start:]
+    # all of it lies in the prefix where the picture does
+    return {**others, DEEPER: deeper.clone()} if deeper.any() else others
 
 
 def brought(decoded: Any, device: torch.device) -> Any:

@@ -133,9 +133,12 @@ def run_rows(setup: TraceSetup, rows: int, writes: Iterable[Write], embeds: torc
     ordered = sorted(writes, key=lambda write: (write.layer, SITES.index(write.module)))
     nn = setup.vlm.nnsight
     with nn.trace(**setup.continuation.inputs(embeds)):
-        for write in ordered:
-            block = hidden(part(nn, setup.vlm.site(write.layer, write.module)).output)
-            block[write.rows.to(block.device), write.at.to(block.device)] = write.values.to(block)
+        for layer in range(len(setup.vlm.layers)):
+            for write in ordered:
+                if write.layer == layer:
+                    block = hidden(part(nn, setup.vlm.site(layer, write.module)).output)
+                    block[write.rows.to(block.device), write.at.to(block.device)] = write.values.to(block)
+            setup.continuation.add_deeper(setup.vlm, layer)
         brought(part(nn, setup.vlm.family.decoder).output, embeds.device)
         logits = nn.output.logits.save()
     return setup.score(logits).cpu().numpy()
@@ -190,6 +193,7 @@ def corrupted_outputs(setup: TraceSetup, module: str) -> torch.Tensor:
         with nn.trace(**setup.continuation.inputs(setup.corrupted_embeds)):
             for layer in range(len(vlm.layers)):
                 kept.append(hidden(part(nn, vlm.site(layer, module)).output)[0].clone().save())
+                setup.continuation.add_deeper(vlm, layer)
             brought(part(nn, vlm.family.decoder).output, setup.corrupted_embeds.device)
         known[module] = torch.stack([value.to(setup.corrupted_embeds.device) for value in kept])
     return known[module]

@@ -76,7 +76,7 @@ class TraceSetup:
     @property
     def first(self) -> int:
         """The first position that may differ between runs; restoring anything before it changes nothing."""
-        return self.changed[0] if self.vlm.family.is_causal(self.vlm.model) else 0
+        return self.vlm.family.first_reached(self.vlm.model, self.changed[0], self.encoded.visual)
 
     @property
     def corrupted_text(self) -> list[int]:
@@ -167,10 +167,10 @@ def prepare(
         prompt = without_picture(vlm, prompt)
     with vlm.running():
         plan = corruption.plan(vlm, question, prompt)
-        start = plan.positions[0]
-        if prompt.visual[start:].any() and not prompt.visual[list(plan.positions)].any():
+        at = plan.positions[0]
+        if prompt.visual[at:].any() and not prompt.visual[list(plan.positions)].any():
             raise TraceError(
-                f"the picture stands after the first corrupted token (position {start}) in this prompt, so the corruption reaches its visual "
+                f"the picture stands after the first corrupted token (position {at}) in this prompt, so the corruption reaches its visual "
                 "tokens, which are not traced; put {image} first in the template, or corrupt tokens after it."
             )
         ids = None
@@ -179,6 +179,7 @@ def prepare(
         elif answer is not None:
             ids = answer_tokens(vlm, prompt, "answer", answer)[:1]
         encoded = prompt if ids is None else answered(vlm, prompt, ids)
+        start = vlm.family.first_reached(vlm.model, at, prompt.visual)
         if start not in clean_runs:
             clean_runs[start] = clean_run(vlm, encoded, start, 1 if ids is None else len(ids))
         embeds, continuation, outputs, logits = clean_runs[start]

@@ -93,6 +93,8 @@ def run_suffixes(vlm: VLM, continuation: Continuation, embeds: torch.Tensor, row
     found = []
     for some in embeds.split(rows):
         with nn.trace(**continuation.inputs(some)):
+            for layer in range(len(vlm.layers)):
+                continuation.add_deeper(vlm, layer)
             brought(part(nn, vlm.family.decoder).output, some.device)
             logits = nn.output.logits.save()
         found.append(logits)

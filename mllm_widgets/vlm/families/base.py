@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 # Inputs besides the token ids that have a value for every position of the prompt.
 PER_POSITION = ("attention_mask", "token_type_ids", "mm_token_type_ids", "cross_attention_mask")
+DEEPER = "deeper"  # what `Family.context` may hold that is no argument of the model
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,10 @@ class Family:
         """Does no position see a later one, the visual tokens among themselves apart?  If so, nothing before the constraint can matter."""
         return True
 
+    def first_reached(self, model: Any, position: int, visual: np.ndarray) -> int:
+        """The first position that a change at `position` may reach; `visual` (positions,) is True at visual tokens."""
+        return position if self.is_causal(model) else 0
+
     def shares_prefix(self, model: Any) -> bool:
         """May runs share the keys and values of the positions before the first one that differs?
 
@@ -114,7 +119,9 @@ class Family:
         """What a run that starts from embeddings needs besides them, each with a batch dimension of one.
 
         Called inside the nnsight trace of the clean run, before its decoder runs; `root` is the wrapped model, `inputs` what it was given.
-        A runner repeats each value along its first dimension, once for every row.
+        A runner repeats each value along its first dimension, once for every row, and hands it to the model.  `DEEPER`, if it is there, is
+        no argument of the model but (1, positions, n, width): what the decoder adds to the stream after each of its first n layers.  The
+        runner adds it there.
         """
         return {}
 

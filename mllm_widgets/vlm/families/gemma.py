@@ -29,8 +29,15 @@ class Gemma3Family(Family):
         """The visual tokens apart, unless the text is an encoder's."""
         return not model.config.get_text_config().use_bidirectional_attention
 
+    def first_reached(self, model: Any, position: int, visual: np.ndarray) -> int:
+        """All of a picture, from any of its tokens."""
+        first = super().first_reached(model, position, visual)
+        while first > 0 and visual[first] and visual[first - 1]:
+            first -= 1
+        return first
+
     def context(self, root: Any, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """`token_type_ids` (1, positions): 1 at visual tokens."""
+        """`token_type_ids` (1, positions), of all positions whatever is run of them: 1 at visual tokens."""
         return {"token_type_ids": inputs["token_type_ids"]}
 
     def geometry(

@@ -16,7 +16,7 @@ import numpy as np
 
 from mllm_widgets.vlm.geometry import Grid, VisualGeometry
 
-from .base import Family, register_family
+from .base import DEEPER, Family, part, register_family
 
 if TYPE_CHECKING:
     import torch
@@ -47,6 +47,26 @@ class QwenVL(Family):
         return VisualGeometry((Grid(tokens, (0, 0, *image.size)),), tokens.size, image.size)
 
 
+@dataclass(frozen=True)
+class Qwen3VLFamily(QwenVL):
+    """Its decoder adds deeper features of the vision tower to the stream after its first layers, at visual tokens only.
+
+    A run that begins after the picture needs none of them: they are in the shared prefix.
+    """
+
+    def context(self, root: Any, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """`DEEPER` (1, positions, layers, width): 0 at text tokens; nothing for a question without a picture."""
+        given = part(root, self.decoder).inputs[1]
+        features = given.get("deepstack_visual_embeds")
+        if not features:
+            return {}
+        visual, embeds = given["visual_pos_masks"], given["inputs_embeds"]
+        deeper = embeds.new_zeros(*embeds.shape[:2], len(features), embeds.shape[2])
+        for place, values in enumerate(features):  # each (visual tokens, width)
+            deeper[:, :, place][visual] = values.to(deeper)
+        return {DEEPER: deeper}
+
+
 CHECKED = "random weights: trace = plain hooks, windows 1 and 3, both modules; grids by changing one token's pixels; runs leave nothing behind"
 
 QWEN2_VL = register_family(
@@ -67,13 +87,11 @@ QWEN2_5_VL = register_family(
     )
 )
 
-# Its decoder adds deeper visual features to the stream after its first layers, at visual tokens only: they are in the shared prefix,
-# and a run that begins after the picture needs none of them.
 QWEN3_VL = register_family(
-    QwenVL(
+    Qwen3VLFamily(
         "Qwen3-VL",
         classes=("Qwen3VLForConditionalGeneration",),
         checked=CHECKED,
-        limits="pictures, not videos; a layer's output at visual tokens is that before deeper features are added",
+        limits="pictures, not videos; a layer's output at visual tokens is that before deeper features are added; where the picture is corrupted, restored runs are rows of a batch",
     )
 )
