@@ -310,6 +310,36 @@ def test_the_traits_are_the_fields_the_front_end_knows():
     )
 
 
+def test_other_values_take_the_place_of_those_on_show(shown, tiled, monkeypatch):
+    grid = mw.PatchGrid(shown, layer=2, selected=[9], scale="log")
+    sent: list[set[str]] = []
+    monkeypatch.setattr(
+        grid, "send_state", lambda key=None: sent.append({key} if isinstance(key, str) else set(key or ()))
+    )
+    grid.show(tiled)
+    assert len(sent) == 1
+    assert sent[0] >= {"image", "values", "boxes", "places", "kinds", "question", "selected"}
+    assert np.array_equal(wire.array(grid.values), tiled.values)
+    assert (grid.layer, grid.selected, grid.scale, grid.patch_map) == (2, [], "log", tiled)
+    assert grid.top() == tiled.highlights(2, "picture", scale="log", top_k=5).top.tolist()
+    grid.grid = "thumbnail"
+    grid.layer = 1
+    grid.show(shown, layer=7)
+    assert (grid.layer, grid.grid) == (7, "picture")
+    grid.show(tiled)  # which has layers 0 to 2
+    assert grid.layer == tiled.peak_layer
+
+
+def test_values_that_cannot_be_shown_change_nothing(shown, tiled):
+    grid = mw.PatchGrid(shown, selected=[9])
+    with pytest.raises(WidgetError, match="layer=8 is not shown"):
+        grid.show(tiled, layer=8)
+    with pytest.raises(WidgetError, match="flow is a int"):
+        grid.show(cast("Any", 3))
+    assert grid.patch_map is shown
+    assert grid.selected == [9]
+
+
 def test_linked_grids_show_the_same(shown):
     first, second = mw.PatchGrid(shown), mw.PatchGrid(shown)
     for name in ("layer", "selected", "scale"):

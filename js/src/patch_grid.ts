@@ -1,39 +1,40 @@
 // mw.PatchGrid: values of visual tokens on the picture.  Draws from the model alone, and needs no kernel for anything.
 
 import type { RenderProps } from "@anywidget/types";
-import { element, warningList } from "./lib/dom";
+import { element, perFrame, warningList } from "./lib/dom";
 import { replacePicture } from "./lib/picture";
 import "./patch_grid.css";
 import { controls } from "./patches/controls";
 import type { Model, PatchState } from "./patches/state";
 import { patchView } from "./patches/view";
 
-const WATCHED = [
-  "values",
-  "layer",
-  "selected",
-  "top_k",
-  "threshold",
-  "scale",
-  "grid",
-  "mask_sinks",
-  "compare",
-  "opacity",
-];
+const STEERED = ["layer", "selected", "top_k", "threshold", "scale", "grid", "mask_sinks", "compare", "opacity"];
+// what PatchGrid.show() replaces, all of it in one message
+const CONTENT = ["image", "question", "target", "quantity", "warnings", "layers", "values", "boxes", "places", "sinks"];
 
 function render({ model, el, signal }: RenderProps<PatchState>): void {
   const root = element("div", { class: "mw mw-patches", "data-lm-suppress-shortcuts": "true" });
-  const steering = controls(model, signal);
-  const map = patchView(model, root, signal);
-  root.append(heading(model), ...warningList(model.get("warnings")), steering.node, ...map.nodes);
   el.append(root);
-  const update = () => {
-    steering.update();
-    map.update();
+  let shown = new AbortController();
+  let update = () => {};
+  const build = () => {
+    shown.abort();
+    shown = new AbortController();
+    const steering = controls(model, shown.signal);
+    const map = patchView(model, root, shown.signal);
+    root.replaceChildren(heading(model), ...warningList(model.get("warnings")), steering.node, ...map.nodes);
+    update = () => {
+      steering.update();
+      map.update();
+    };
+    update();
   };
-  for (const name of WATCHED) model.on(`change:${name}`, update);
+  for (const name of STEERED) model.on(`change:${name}`, () => update());
+  const rebuild = perFrame(build, signal);
+  for (const name of CONTENT) model.on(`change:${name}`, rebuild);
+  signal.addEventListener("abort", () => shown.abort());
   replacePicture(model.get("picture_id"), signal);
-  update();
+  build();
 }
 
 function heading(model: Model): HTMLElement {

@@ -60,7 +60,7 @@ class PatchGrid(Widget):
     * `compare`: bool, one scale for all layers instead of each layer's own.
     * `opacity`: 0..1, from the plain picture to the strongest highlights.
 
-    The others say what is shown and do not change; js/src/patches/state.ts lists them, and tests/test_patch_grid.py compares the two.
+    The others say what is shown, and only `show` changes them; js/src/patches/state.ts lists them, and tests/test_patch_grid.py compares the two.
     """
 
     _esm = bundle("patch_grid.js")
@@ -98,6 +98,24 @@ class PatchGrid(Widget):
         traits = {"grid": shown.kinds[0], "layer": shown.peak_layer if layer is None else layer, **traits}
         super().__init__(**describe(shown), **traits)
 
+    def show(self, flow: Contributions | PatchMap, *, layer: int | None = None) -> None:
+        """Put other values in the place of those on show, of another question, picture or model, in one message.
+
+        The selection goes; layer and grid stay where the new values have them, and are chosen as for a new grid where not.
+
+        Raises
+        ------
+        WidgetError: as for a new grid; nothing changes then.
+        """
+        shown = patch_map(flow)
+        if layer is not None:
+            _check_layer(layer, shown)
+        kept = self.layer if self.layer in shown.layers else shown.peak_layer
+        grid = self.grid if self.grid in shown.kinds else shown.kinds[0]
+        with self._traits_lock:
+            self._map = shown
+            self.publish(**describe(shown), selected=[], grid=grid, layer=kept if layer is None else layer)
+
     @property
     def patch_map(self) -> PatchMap:
         """What is shown, as numbers."""
@@ -133,14 +151,8 @@ class PatchGrid(Widget):
 
     @traitlets.validate("layer")
     def _valid_layer(self, proposal: Any) -> int:
-        layer = proposal["value"]
-        if isinstance(layer, bool) or layer not in self._map.layers:
-            first, last = self._map.layers[0], self._map.layers[-1]
-            whole = self._map.layers == tuple(range(first, last + 1))
-            raise WidgetError(
-                f"layer={layer!r} is not shown; there are layers {f'{first} to {last}' if whole else self._map.layers}, counted from 0."
-            )
-        return layer
+        _check_layer(proposal["value"], self._map)
+        return proposal["value"]
 
     @traitlets.validate("selected")
     def _valid_selected(self, proposal: Any) -> list[int]:
@@ -187,3 +199,12 @@ class PatchGrid(Widget):
                 f"grid={proposal['value']!r} is no way in which the model sees this picture; it has {self._map.kinds}."
             )
         return proposal["value"]
+
+
+def _check_layer(layer: int, shown: PatchMap) -> None:
+    if isinstance(layer, bool) or layer not in shown.layers:
+        first, last = shown.layers[0], shown.layers[-1]
+        whole = shown.layers == tuple(range(first, last + 1))
+        raise WidgetError(
+            f"layer={layer!r} is not shown; there are layers {f'{first} to {last}' if whole else shown.layers}, counted from 0."
+        )

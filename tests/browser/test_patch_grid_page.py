@@ -6,6 +6,7 @@ import re
 
 import numpy as np
 import pytest
+from anywidget import AnyWidget
 from host import host, receive, serious_faults
 from playwright.sync_api import Page, expect
 
@@ -14,6 +15,8 @@ from mllm_widgets import colormaps
 from mllm_widgets.render.patches import cover
 from tests.families.tiny_llava import llava_next
 from tests.patch_maps import patch_map
+
+PATCHES_STATE = set(mw.PatchGrid.class_traits(sync=True)) - set(AnyWidget.class_traits(sync=True))
 
 
 @pytest.fixture(scope="module")
@@ -294,6 +297,22 @@ def test_what_the_kernel_sets_is_drawn(page, grid) -> None:
     expect(page.locator(".mw-map")).to_have_attribute("data-drawn", re.compile("^layer 6:"))
     expect(page.get_by_role("slider", name="layer")).to_have_value("6")
     expect(page.locator(".mw-chart")).to_have_attribute("aria-label", re.compile("Mean of 2 selected"))
+
+
+def test_another_question_takes_the_place_of_the_one_on_show(page, grid, tiled) -> None:
+    host(page, grid)
+    click(page, grid, 19)
+    other = {**tiled.get_state(), "selected": [], "warnings": ["a blank picture gives the same map"]}
+    receive(page, **{name: value for name, value in other.items() if name in PATCHES_STATE})
+    expect(page.locator(".mw-patches")).to_have_count(1)
+    expect(page.locator(".mw-question")).to_have_text(tiled.question)
+    expect(page.get_by_role("list", name="warnings")).to_contain_text("blank")
+    expect(page.locator(".mw-map")).to_have_attribute("data-drawn", re.compile("^layer 20: .* of 96 patches"))
+    expect(page.get_by_role("radio", name="Thumbnail")).to_be_visible()
+    click(page, tiled, 60)
+    assert saved(page) == {"selected": [60]}
+    page.get_by_role("slider", name="layer").fill("31")
+    expect(page.locator(".mw-map")).to_have_attribute("data-drawn", re.compile("^layer 31:"))
 
 
 def test_a_removed_view_leaves_nothing_running(page, grid) -> None:
