@@ -162,6 +162,7 @@ def a_flow(shown: mw.PatchMap, **more: Any) -> Any:
         "model": "demo",
         "rows": rows,
         "targets": (2 + count, 3 + count),
+        "target": "constraint",
         "warnings": ("a blank picture gives the same map",),
         "sinks": sinks,
         "cross": None,
@@ -191,6 +192,11 @@ def test_attention_contributions_are_shown_as_they_are(vlm, question):
 def test_targets_that_are_no_run_are_named_one_by_one(shown):
     count = shown.geometry.count
     assert patch_view.patch_map(a_flow(shown, targets=(1, 4 + count))).target == "“USER”, “?”"
+
+
+def test_the_last_token_is_called_so(shown):
+    flow = a_flow(shown, targets=(4 + shown.geometry.count,), target="last")
+    assert patch_view.patch_map(flow).target == "the last token, “?”"
 
 
 @pytest.mark.parametrize(

@@ -109,4 +109,6 @@ def _target(flow: Contributions) -> str:
     """What receives, in words: its tokens where they are a run, as a reader sees them."""
     texts = [flow.rows[position].text for position in flow.targets]
     together = "".join(texts).strip() if np.all(np.diff(flow.targets) == 1) else ""
+    if flow.target == "last":  # often a colon, which says little by itself
+        return f"the last token, “{labels.visible(texts[-1])}”"
     return f"“{together}”" if together else ", ".join(f"“{labels.visible(text)}”" for text in texts)
