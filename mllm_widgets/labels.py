@@ -8,6 +8,7 @@ MODULE_NAMES = {"mlp": "MLP", "self_attn": "Self-attention", "residual": "Residu
 USUAL_MODULES = ("mlp", "self_attn")  # what a map has unless its user asks for more
 MODULE_COLUMNS = "layer (0-based)"
 EFFECT = "indirect effect"
+MEASURES = {"probability": "P", "log-probability": "log P", "logit-difference": "logit difference"}
 
 BEFORE_CONSTRAINT = "before the constraint: no effect is possible"
 BEFORE_CORRUPTION = "before the corrupted tokens: no effect is possible"
@@ -45,3 +46,14 @@ def window_name(window: int) -> str:
     before = window // 2
     after = window - before - 1
     return f"{window} layers: l-{before} … l" + (f"+{after}" if after else "")
+
+
+def measured(measure: str, answer: str) -> str:
+    """How a score of an answer is written.
+
+    Examples
+    --------
+    >>> measured("P", "Paris"), measured("logit difference", "Paris")
+    ('P(Paris)', 'logit difference')
+    """
+    return f"{measure}({answer})" if measure.endswith("P") else measure

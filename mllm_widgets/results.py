@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .vlm.geometry import VisualGeometry
 
 BEFORE_CONSTRAINT = "before the constraint: clean and corrupted runs are identical here, so the effect is exactly 0"
+IN_GROUPS = "visual tokens are restored together, not one by one: trace.groups"
 BEFORE_CORRUPTION = BEFORE_CONSTRAINT.replace("the constraint", "the corrupted tokens")
 
 
@@ -124,7 +125,7 @@ class Trace:
         tokens, and positions before the first corrupted one hold `corrupted`, which is exact by causality.
     clean, corrupted: score of those two runs.
     score: "probability" of the answer token (or of a whole target), its "log-probability" (base e), or "logit-difference" to `contrast`.
-    scored: the answer's tokens, as text: one, or those of a whole target.
+    scored: the answer's tokens, as text: one, or those of `target`, the whole answer that is scored where one was given.
     group_restored: xarray (module, layer, group), score of runs with all tokens of one of `groups` restored; None where none was asked for.
         NaN where a group was not run (a layer's effects are looked for coarse to fine).
     sever: sub-blocks above the restored layers that were kept from following, or None.
@@ -151,6 +152,7 @@ class Trace:
     control: str | None = None
     score: str = "probability"
     scored: tuple[str, ...] = ()
+    target: str | None = None
     contrast: str | None = None
     sever: str | None = None
     groups: tuple[Group, ...] = field(default=(), repr=False)
@@ -167,6 +169,11 @@ class Trace:
     def layers(self) -> int:
         """Number of decoder layers."""
         return self.restored.sizes["layer"]
+
+    @property
+    def scored_answer(self) -> str:
+        """What is scored, in words: the whole target, or the answer's first token."""
+        return self.target or self.answer_token
 
     @property
     def indirect_effect(self) -> xr.DataArray:

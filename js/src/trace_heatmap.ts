@@ -46,12 +46,13 @@ function heading(model: Model): HTMLElement {
   const question = element("p", { class: "mw-question" }, part(0, start));
   if (end > start) question.append(element("mark", { title: "the visual constraint" }, part(start, end)));
   question.append(part(end));
-  const words = end > start ? ` for “${part(start, end)}”` : "";
+  const instead = end > start ? ` for “${part(start, end)}”` : "";
+  const corruption = model.get("swapped") ? `“${model.get("corruption")}”${instead}` : model.get("corruption");
   const answer = element(
     "p",
     { class: "mw-answer" },
     element("b", {}, model.get("answer")),
-    `  P ${number(model.get("clean"))}, but ${number(model.get("corrupted"))} with “${model.get("corruption")}”${words}`,
+    `  ${model.get("measure")} ${number(model.get("clean"))}, but ${number(model.get("corrupted"))} with ${corruption}`,
   );
   return element("header", {}, question, answer);
 }

@@ -40,7 +40,9 @@ def trace_picture(trace: Trace, module: str | None = None) -> Image.Image:
     for i, row in enumerate(rows):
         if row.traced:
             table[i] = effect.sel(module=module).values[:, column[row.position]]
-    answer = trace.answer_token.strip() or labels.visible(trace.answer_token)
+    answer = trace.scored_answer.strip() or labels.visible(trace.scored_answer)
+    swapped = (trace.corrupted_input_ids != trace.input_ids).any()
+    corruption = f"“{trace.corruption}”" if swapped else trace.corruption
     at_constraint = trace.corrupted_positions[:1] in ((), trace.constraint[:1])
     return heatmap_picture(
         table,
@@ -49,7 +51,7 @@ def trace_picture(trace: Trace, module: str | None = None) -> Image.Image:
         limit=limit,
         title=trace.question,
         subtitle=f"{labels.MODULE_NAMES[module]}, {labels.window_name(trace.window)}.  "
-        f"P({answer}): clean {trace.clean:.3f}, with “{trace.corruption}” {trace.corrupted:.3f}",
+        f"{labels.measured(labels.MEASURES[trace.score], answer)}: clean {trace.clean:.3f}, with {corruption} {trace.corrupted:.3f}",
         marked=[i for i, row in enumerate(rows) if row.constraint],
         note=labels.BEFORE_CONSTRAINT if at_constraint else labels.BEFORE_CORRUPTION,
     )

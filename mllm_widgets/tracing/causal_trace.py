@@ -224,6 +224,7 @@ def run_trace(
         control=setup.control,
         score=setup.score.kind,
         scored=tuple(setup.vlm.tokenizer.decode([token]) for token in setup.score.ids),
+        target=setup.target,
         contrast=None if setup.score.contrast is None else setup.vlm.tokenizer.decode([setup.score.contrast]),
         sever=sever,
         groups=tuple(found),

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from mllm_widgets.errors import TraceError
-from mllm_widgets.results import BEFORE_CONSTRAINT, BEFORE_CORRUPTION, Answer, TokenInfo
+from mllm_widgets.results import BEFORE_CONSTRAINT, BEFORE_CORRUPTION, IN_GROUPS, Answer, TokenInfo
 from mllm_widgets.vlm.asking import first_token_answer
 from mllm_widgets.vlm.model import VLM, Encoding
 from mllm_widgets.vlm.question import Question
@@ -42,6 +42,7 @@ class TraceSetup:
     weak: the corruption hardly changes the answer's probability.
     contexts: what the family adds to each draw's run, where draws are other pictures; empty where it is the clean run's.
     corrupted_run: the corrupted run of a single draw, where it was kept.
+    target: the whole answer that is scored, where one was given.
     clean_embeds, corrupted_embeds: (1, suffix, width) and (draws, suffix, width), input embeddings of the two suffixes.
     clean_outputs: module -> (layers, suffix, width), what restoring writes.
     """
@@ -67,11 +68,17 @@ class TraceSetup:
     control: str | None = None
     contexts: tuple[dict[str, torch.Tensor], ...] = field(default=(), repr=False)
     corrupted_run: CorruptedRun | None = field(default=None, repr=False)
+    target: str | None = None
 
     @property
     def answer_id(self) -> int:
         """The first token of the answer that is scored."""
         return self.score.ids[0]
+
+    @property
+    def scored_answer(self) -> str:
+        """What is scored, in words: the whole target, or the answer's first token."""
+        return self.target or self.vlm.tokenizer.decode([self.answer_id])
 
     @property
     def first(self) -> int:
@@ -114,7 +121,7 @@ class TraceSetup:
             if token.kind == "answer":
                 break
             traced = token.position >= self.first
-            reason = "" if traced else before
+            reason = before if not traced else IN_GROUPS if token.kind == "visual" else ""
             if token.kind == "visual" and rows and rows[-1].kind == "visual":
                 last = rows.pop()
                 count = last.count + 1
@@ -224,6 +231,7 @@ def prepare(
         control=control,
         contexts=contexts if len(contexts) > 1 else (),
         corrupted_run=run,
+        target=None if target is None else target.strip(),
     )
 
 

@@ -53,7 +53,7 @@ class TraceHeatmap(Widget):
     Notes
     -----
     Traits, in step with js/src/heatmap/state.ts (tests/test_trace_heatmap.py compares them).  Written by the front end: `window`, `module`,
-    `selected` ([row, layer] or []), `cancel` (a counter).  Written by the kernel: `values` (module, layer, token) float32, P_restored, NaN
+    `selected` ([row, layer] or []), `cancel` (a counter).  Written by the kernel: `values` (module, layer, token) float32, scores of restored runs, NaN
     where nothing is known yet; `fresh`, the same shape, 1 where a cell belongs to `computing`, the window being computed (0: none); `shown`,
     the window of a complete map; `state` "idle", "waiting" (the model is in use), "running", "stopped" or "error" with its `message`.
     """
@@ -65,7 +65,9 @@ class TraceHeatmap(Widget):
     question = traitlets.Unicode("").tag(sync=True)
     span = traitlets.List([]).tag(sync=True)
     answer = traitlets.Unicode("").tag(sync=True)
+    measure = traitlets.Unicode("P").tag(sync=True)
     corruption = traitlets.Unicode("").tag(sync=True)
+    swapped = traitlets.Bool(True).tag(sync=True)
     warnings = traitlets.List([]).tag(sync=True)
     clean = traitlets.Float(0.0).tag(sync=True)
     corrupted = traitlets.Float(0.0).tag(sync=True)
@@ -118,6 +120,7 @@ class TraceHeatmap(Widget):
         self._trace: Trace | None = complete
         self._maps: dict[int, Trace] = {complete.window: complete} if complete else {}
         self._modules = modules
+        self._sever = complete.sever if complete else None
         super().__init__(
             layers=layers,
             module=module,
@@ -161,7 +164,7 @@ class TraceHeatmap(Widget):
     def __repr__(self) -> str:
         return (
             f"TraceHeatmap({self.layers} layers x {sum(row['count'] for row in self.rows)} tokens, window {self.window}, "
-            f"indirect effect on P({self.answer!r}))"
+            f"indirect effect on {labels.measured(self.measure, repr(self.answer))})"
         )
 
     @traitlets.validate("window")
@@ -222,6 +225,7 @@ class TraceHeatmap(Widget):
             self._setup,
             window=window,
             modules=self._modules,
+            sever=self._sever,
             batch_size=self._batch_size,
             on_cells=show,
             cancel=token,

@@ -15,21 +15,25 @@ if TYPE_CHECKING:
 
 def describe(trace: Trace | TraceSetup, setup: TraceSetup | None) -> dict[str, Any]:
     """Everything about a trace that no window changes; `setup` (None once it is gone) knows the constraint's place in the question."""
-    if isinstance(trace, Trace):
-        question, answer = trace.question, trace.answer_token
-    else:
-        question, answer = trace.question.text, trace.vlm.tokenizer.decode([trace.answer_id])
+    saved = isinstance(trace, Trace)
+    answer = trace.scored_answer
     return {
-        "question": question,
+        "question": trace.question if saved else trace.question.text,
         "span": list(_constraint_span(setup)),
         "answer": answer.strip() or labels.visible(answer),
+        "measure": labels.MEASURES[trace.score if saved else trace.score.kind],
         "corruption": trace.corruption,
+        "swapped": bool((trace.corrupted_input_ids != _input_ids(trace)).any()),
         "warnings": list(trace.warnings),
         "clean": trace.clean,
         "corrupted": trace.corrupted,
         "limit": colormaps.effect_limit(np.empty(0), trace.clean - trace.corrupted),
         "rows": rows(trace.rows),
     }
+
+
+def _input_ids(trace: Trace | TraceSetup) -> np.ndarray:
+    return trace.input_ids if isinstance(trace, Trace) else trace.encoded.input_ids
 
 
 def rows(tokens: tuple[TokenInfo, ...]) -> list[dict[str, Any]]:

@@ -193,9 +193,9 @@ def test_cells_of_the_model_and_the_worker_take_turns(lab: Lab, heatmap: Locator
 SLOW = """\
 import sys, time
 module = sys.modules["mllm_widgets.tracing.causal_trace"]
-def slow(*arguments):
+def slow(*arguments, **options):
     time.sleep(0.4)
-    return fast(*arguments)
+    return fast(*arguments, **options)
 module.restored_scores = slow
 heatmap._batch_size = 16"""
 
@@ -216,7 +216,7 @@ def test_running_shows_progress_and_cancel_puts_the_old_map_back(lab: Lab, heatm
 def test_an_error_is_shown_and_the_old_map_stays(lab: Lab, heatmap: Locator) -> None:
     lab.ask_kernel(
         'import sys\nmodule = sys.modules["mllm_widgets.tracing.causal_trace"]\n'
-        "def fail(*_): raise MemoryError('out of memory: tried to get 3 TiB')\n"
+        "def fail(*_, **__): raise MemoryError('out of memory: tried to get 3 TiB')\n"
         "module.restored_scores = fail"
     )
     drag_to(lab, heatmap, 3)

@@ -275,3 +275,27 @@ def test_a_removed_view_leaves_nothing_running(page, heatmap) -> None:
     page.evaluate("document.body.classList.add('dark')")
     page.wait_for_timeout(200)
     assert page.locator(".mw-cells").evaluate("c => c.toDataURL()") == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "heading", "line"),
+    [
+        ({"target": "Paris"}, "Paris  log P", "log P(Paris)"),
+        ({"score": "logit-difference", "contrast": "Agra"}, "Paris  logit difference", "logit difference"),
+        ({"corruption": mw.tracing.PixelNoise(draws=1)}, "with noise on the picture (sigma 0.5, 1 draw)", "P(Paris)"),
+    ],
+    ids=["log-probability", "logit difference", "corrupted picture"],
+)
+def test_other_scores_and_corruptions_are_named_where_they_are_read(
+    page, screenshots, arguments, heading, line
+) -> None:
+    question = mw.datasets.demo_question("Eiffel Tower", "city")
+    trace = mw.causal_trace(mw.load(), question, **{"corruption": "Taj Mahal", **arguments})
+    heatmap = mw.TraceHeatmap(trace)
+    host(page, heatmap)
+    expect(page.locator("header")).to_contain_text(heading)
+    box = page.locator(".mw-cells").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] - 20, box["y"] + box["height"] - 50)  # the last token
+    expect(page.get_by_role("tooltip")).to_contain_text(line)
+    page.screenshot(path=screenshots / f"page-{line.split('(')[0].replace(' ', '-')}-{heading[:4]}.png", full_page=True)

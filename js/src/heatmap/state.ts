@@ -21,7 +21,9 @@ export interface HeatmapState {
   question: string;
   span: number[];
   answer: string;
+  measure: string; // P, log P or logit difference
   corruption: string;
+  swapped: boolean; // the corruption is other words, not noise or another picture
   warnings: string[];
   clean: number;
   corrupted: number;

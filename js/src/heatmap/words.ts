@@ -24,12 +24,18 @@ export function describe(model: Model, cell: Cell): Words {
     title,
     lines: [
       ["restored", `${module}, ${layerRange(windowLayers(cell.layer, Math.max(1, window), model.get("layers")))}`],
-      [`P(${model.get("answer")})`, number(restored)],
+      [measured(model), number(restored)],
       ["indirect effect", signed(effect)],
       ["recovery", Number.isNaN(effect) ? number(effect) : percent(effect / total)],
     ],
     note: fresh || Number.isNaN(effect) ? "" : `still of window ${model.get("shown")}`,
   };
+}
+
+/** How the score of the answer is written, as labels.py's measured. */
+function measured(model: Model): string {
+  const measure = model.get("measure");
+  return measure.endsWith("P") ? `${measure}(${model.get("answer")})` : measure;
 }
 
 export function asSentence(model: Model, cell: Cell): string {
@@ -47,7 +53,8 @@ export function summary(model: Model): string {
     if (!row.traced) return;
     for (let layer = 0; layer < model.get("layers"); layer++) {
       const effect = values.effect(row, layer);
-      if (!Number.isNaN(effect) && effect > (best?.effect ?? -2)) best = { effect, cell: { row: index, layer } };
+      if (!Number.isNaN(effect) && effect > (best?.effect ?? Number.NEGATIVE_INFINITY))
+        best = { effect, cell: { row: index, layer } };
     }
   });
   const size = `Map of ${model.get("layers")} layers by ${model.get("rows").length} rows of tokens.`;
