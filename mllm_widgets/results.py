@@ -89,7 +89,7 @@ class CellBatch:
     """Cells that have just been computed, handed to `on_cells`.
 
     `module`, `layer` and `token` are index arrays (n,) into the trace's axes, `restored` (n,) the restored scores; `done` of
-    `total` cells are finished.  With `groups` these are cells of groups of tokens, and `token` counts groups.
+    `total` cells are finished; single patches, chosen by what larger groups gave, are added to `total` last.  With `groups` these are cells of groups of tokens, and `token` counts groups.
     """
 
     module: np.ndarray
@@ -126,8 +126,9 @@ class Trace:
     clean, corrupted: score of those two runs.
     score: "probability" of the answer token (or of a whole target), its "log-probability" (base e), or "logit-difference" to `contrast`.
     scored: the answer's tokens, as text: one, or those of `target`, the whole answer that is scored where one was given.
+    groups: tokens restored together; looked for coarse to fine, the single patches are those of blocks with an effect.
     group_restored: xarray (module, layer, group), score of runs with all tokens of one of `groups` restored; None where none was asked for.
-        NaN where a group was not run (a layer's effects are looked for coarse to fine).
+    geometry: where the visual tokens lie on the picture; None where no group has any, or nothing is known of it.
     sever: sub-blocks above the restored layers that were kept from following, or None.
     corrupted_positions: sequence positions the corruption changes; those of the constraint, usually.
     control: "text-only" where the picture was left out of both runs.
@@ -203,11 +204,19 @@ class Trace:
         Each patch has the effect of the smallest group it was restored in: of its own, of its block, or of all visual tokens; NaN
         where it was in none.
 
-        Raises TraceError if no groups were asked for, or none of the picture's tokens was in one.
+        Raises TraceError if no groups were asked for, none of the picture's tokens was in one, nothing is known of where they lie, or the
+        trace has no such layer or module.
         """
-        effect = self.group_effect.sel(module=module, layer=layer).values
+        effects = self.group_effect
         if self.geometry is None:
-            raise TraceError("this trace restored no visual tokens; trace with groups=('visual', 'blocks').")
+            raise TraceError(
+                "this trace restored no visual tokens, or nothing is known of where they lie; trace with groups=('visual', 'blocks')."
+            )
+        if module not in self.modules:
+            raise TraceError(f"module={module!r} is not in this trace; it has {self.modules}.")
+        if layer not in range(self.layers):
+            raise TraceError(f"layer={layer!r} is outside 0 to {self.layers - 1}; layers are counted from 0.")
+        effect = effects.sel(module=module, layer=layer).values
         visual = [row for row in self.rows if row.kind == "visual"]
         positions = [p for row in visual for p in range(row.position, row.position + row.count)]
         best: dict[int, float] = dict.fromkeys(positions, np.nan)

@@ -10,6 +10,7 @@ import mllm_widgets as mw
 from mllm_widgets.errors import TraceError
 from mllm_widgets.tracing import EmbeddingNoise, RepeatedToken, TokenSwap, prepare_trace, run_trace
 
+from .families.tiny import tiny
 from .random_llava import VISUAL_TOKENS, random_question, random_vlm
 from .reference import reference_map
 
@@ -102,3 +103,16 @@ def test_to_code_says_that_it_writes_no_control(vlm, question):
     trace = mw.causal_trace(vlm, question, corruption="Taj Mahal", control="text-only", modules="mlp")
     with pytest.raises(TraceError, match="this trace is a control"):
         trace.to_code(layer=0, token=trace.constraint[0])
+
+
+@pytest.mark.parametrize(
+    "family", [("Gemma 3", "full"), ("Gemma 3", "sliding and full"), ("PaliGemma", "Gemma"), ("Qwen3-VL", "Qwen3")]
+)
+def test_families_whose_masks_know_the_picture_are_traced_without_it(family):
+    vlm, question = tiny(*family)
+    setup = prepare_trace(vlm, question, corruption="Taj Mahal", control="text-only")
+    last = setup.text_positions[-1]
+    restored = run_trace(setup, modules="mlp").restored.sel(module="mlp", token=[last])
+    wanted = reference_map(vlm, setup, "mlp", 1, positions=[last])
+    assert np.abs(wanted - setup.corrupted).max() > 1e-3
+    assert np.abs(restored.values - wanted).max() <= TOLERANCE

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import gc
+import weakref
 
 import numpy as np
 import pytest
 import torch
 
 from mllm_widgets.errors import TraceError
-from mllm_widgets.tracing import engine, passes, prepare_trace, run_trace, suffix
+from mllm_widgets.tracing import EmbeddingNoise, engine, passes, prepare_trace, run_trace, suffix
 
 from .random_llava import random_question, random_vlm
 from .test_interrupts import StateOfModel, another_thread_gets_the_lock
@@ -106,7 +108,7 @@ def test_passes_are_as_wide_as_free_memory_allows(setup, way, monkeypatch):
     assert passes.pass_size(setup, cells, 30, 96) >= 1
 
 
-def test_the_first_of_several_passes_is_small(setup, monkeypatch):
+def test_the_first_of_several_passes_is_small(setup, way, monkeypatch):
     monkeypatch.setattr(passes, "token_budget", lambda *_: 10_000)
     seen = []
     run_trace(setup, on_cells=seen.append)
@@ -131,3 +133,22 @@ def test_a_score_that_is_no_number_is_reported(setup, value):
     ):
         run_trace(setup, on_cells=seen.append)
     assert not seen
+
+
+@pytest.mark.parametrize("corruption", ["Taj Mahal", EmbeddingNoise(draws=2)], ids=["one draw", "two draws"])
+def test_runs_are_given_back_as_soon_as_nobody_holds_them(corruption):
+    """Not at the next garbage collection: on a GPU they may be gigabytes."""
+    vlm = random_vlm()
+    gc.collect()
+    gc.disable()
+    try:
+        setup = prepare_trace(vlm, random_question(), corruption=corruption)
+        trace = run_trace(setup, modules="residual", sever="mlp")
+        kept = [weakref.ref(setup), weakref.ref(setup.continuation), weakref.ref(setup.clean_outputs["mlp"])]
+        numbers = trace.without_runs()
+        assert all(one() is not None for one in kept)
+        del setup, trace
+        assert [one() for one in kept] == [None] * 3
+    finally:
+        gc.enable()
+    assert numbers.restored.size

@@ -342,3 +342,61 @@ def test_the_default_phrase_is_of_the_constraints_kind(vlm, constraint, phrase):
         vlm, random_question(f"Where was {constraint} made", constraint), corruption=TokenSwap(setup.corruption)
     )
     assert again.corrupted == setup.corrupted
+
+
+@pytest.mark.parametrize("corruption", [OtherImage(np.zeros((9, 9), np.uint8)), PixelNoise(draws=1)])
+def test_a_question_without_a_picture_has_none_to_corrupt(vlm, corruption):
+    question = mw.Question(None, "Where is this old bridge", constraint="this old bridge")
+    with pytest.raises(TraceError, match="this prompt has none"):
+        mw.causal_trace(vlm, question, corruption=corruption)
+
+
+def test_a_box_may_reach_beyond_the_picture(vlm):
+    question = random_question()
+    noise = PixelNoise(draws=1, box=(-5, 20, float("inf"), 1000))
+    picture = noise.plan(vlm, question, vlm.encode(question)).pictures[0]
+    changed = (np.asarray(picture) != np.asarray(question.image)).any(axis=-1)
+    assert changed[20:].mean() > 0.9
+    assert not changed[:20].any()
+
+
+@pytest.mark.parametrize("groups", [None, "visual"])
+def test_a_family_that_knows_no_places_is_traced_without_them(vlm, groups, monkeypatch):
+    family = mw.Family(vlm.family.name, vlm.family.classes)
+    monkeypatch.setattr(vlm, "family", family)
+    trace = mw.causal_trace(vlm, random_question(), corruption=PixelNoise(draws=1), groups=groups, modules="mlp")
+    assert [group.kind for group in trace.groups] == ["visual"]
+    assert trace.geometry is None
+    with pytest.raises(TraceError, match="nothing is known of where they lie"):
+        trace.patches(0)
+
+
+@pytest.mark.parametrize("groups", [np.array([3, 18]), [np.array([3, 18])], [range(18, 19), {3}], [(np.int64(3), 18)]])
+def test_groups_of_positions_may_be_of_any_kind(vlm, groups):
+    trace = mw.causal_trace(vlm, random_question(), corruption="Taj Mahal", groups=groups, modules="mlp")
+    assert sorted(p for group in trace.groups for p in group.positions) == [3, 18]
+
+
+def test_prepared_runs_have_the_same_usual_groups(vlm):
+    question = random_question()
+    corruption = PixelNoise(sigma=0.1, draws=1)
+    setup = prepare_trace(vlm, question, corruption=corruption)
+    whole = mw.causal_trace(vlm, question, corruption=corruption, modules="mlp")
+    assert run_trace(setup, groups=None, modules="mlp").groups == whole.groups
+    assert run_trace(setup, modules="mlp").groups == ()
+
+
+def test_progress_counts_groups_from_the_start(vlm):
+    seen = []
+    groups = ["visual", "constraint"]
+    mw.causal_trace(vlm, random_question(), corruption="Taj Mahal", groups=groups, on_cells=seen.append)
+    assert {cells.total for cells in seen} == {seen[-1].done}
+    assert seen[-1].groups
+
+
+@pytest.mark.parametrize(
+    ("layer", "module", "message"), [(9, "mlp", "layer=9 is outside 0 to"), (0, "head", "'head' is not")]
+)
+def test_effects_over_the_picture_are_of_what_was_traced(layer, module, message):
+    with pytest.raises(TraceError, match=message):
+        tiled_trace().patches(layer, module)

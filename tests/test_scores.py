@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -15,6 +18,7 @@ from .families import random_qwen, test_gemma, test_mllama
 from .random_llava import random_question, random_vlm
 from .reference import SITES, corrupted_inputs, recorded, reference_logits
 
+causal_trace_module = sys.modules["mllm_widgets.tracing.causal_trace"]  # the function has its name
 TOLERANCE = 2e-5  # log-probabilities are of the order of ten
 TARGET = "a red hammer"
 
@@ -218,3 +222,27 @@ def test_a_trace_without_its_runs_keeps_its_numbers(vlm):
 def test_wrong_scores_are_explained(vlm, arguments, message):
     with pytest.raises(TraceError, match=message):
         mw.causal_trace(vlm, random_question(), corruption="Taj Mahal", **arguments)
+
+
+def test_text_constraints_are_found_before_a_target(vlm):
+    question = random_question("Where was this old bridge built in Paris", text_constraints=("Paris",))
+    words = []
+    for target in (None, TARGET):
+        setup = prepare_trace(vlm, question, corruption="Taj Mahal", target=target)
+        trace = run_trace(setup, groups="text_constraints", modules="mlp")
+        words.append([trace.token_text(p) for p in trace.groups[0].positions])
+    assert "".join(words[0]).strip() == "Paris"
+    assert words[1] == words[0]
+
+
+def test_the_second_default_phrase_is_taken_where_it_lowers_the_probability_more(vlm, monkeypatch):
+    """Scores of two phrases may be differences to two tokens, which cannot be compared."""
+    found = iter([SimpleNamespace(effect=0.02, corrupted=-3.0), SimpleNamespace(effect=0.05, corrupted=1.0)])
+    monkeypatch.setattr(causal_trace_module, "prepare", lambda *_, **__: next(found))
+    assert prepare_trace(vlm, random_question(), score="logit-difference").effect == 0.05
+
+
+@pytest.mark.parametrize("score", [None, "logit-difference"])
+def test_a_corrupted_run_that_is_no_number_is_reported(vlm, score):
+    with pytest.raises(TraceError, match="makes the corrupted run's score nan: the model overflows"):
+        prepare_trace(vlm, random_question(), corruption=EmbeddingNoise(sigma=1e38, draws=1), score=score)

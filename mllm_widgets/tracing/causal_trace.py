@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from mllm_widgets.errors import TraceError
-from mllm_widgets.results import CellBatch, Group, Trace
+from mllm_widgets.results import CellBatch, Trace
 from mllm_widgets.vlm.model import VLM
 from mllm_widgets.vlm.question import Question
 
 from .control import check_control
 from .corruption import Corruption, TokenSwap, as_corruption, phrases_for
-from .engine import Cells, group_cells, order_cells, restored_scores
-from .groups import COARSE_TO_FINE, as_groups, fine, geometry_of
-from .passes import in_passes
+from .engine import order_cells
+from .filling import Filling
+from .groups import COARSE_TO_FINE, as_groups, fine, known_geometry, usual_groups
 from .runs import SITES, CleanRun
 from .score import check_score
-from .setup import MODULES, TraceSetup, prepare
+from .setup import MODULES, WEAK, TraceSetup, prepare
 
 BATCH_ROWS = 96
 SEVERED = ("mlp", "self_attn")
@@ -69,10 +68,10 @@ def prepare_trace(
     runs: dict[int, CleanRun] = {}
     phrases = phrases_for(question.constraint or "")
     first = prepare(vlm, question, TokenSwap(phrases[0]), clean_runs=runs, **asked)
-    if not first.weak:
+    if first.effect >= WEAK:
         return first
     second = prepare(vlm, question, TokenSwap(phrases[1]), clean_runs=runs, **asked)
-    return second if second.corrupted < first.corrupted else first
+    return second if second.effect > first.effect else first
 
 
 def causal_trace(
@@ -147,8 +146,6 @@ def causal_trace(
         score=score,
         contrast=contrast,
     )
-    if groups is None:
-        groups = COARSE_TO_FINE if setup.encoded.visual[list(setup.changed)].any() else ()
     return run_trace(
         setup,
         window=window,
@@ -181,20 +178,22 @@ def run_trace(
         )
     if isinstance(batch_size, bool) or not isinstance(batch_size, (int, np.integer)) or batch_size < 1:
         raise TraceError(f"batch_size={batch_size!r} is not a count of runs; expected a whole number, 1 or more.")
+    groups = usual_groups(setup) if groups is None else groups
     by_stages = isinstance(groups, str) and groups == COARSE_TO_FINE
     found = as_groups(setup, ["visual", "blocks"] if by_stages else groups)
     axis = setup.text_positions
     index = {position: i for i, position in enumerate(axis)}
-    run = _Run(setup, window, modules, sever, batch_size, on_cells, cancel)
+    run = Filling(setup, window, modules, sever, batch_size, on_cells, cancel)
 
     cells = order_cells(setup, len(modules))
-    run.total = len(cells)
+    run.total = len(cells) + run.count(found)
     restored = np.full((len(modules), layers, len(axis)), setup.corrupted, dtype=np.float32)
     run.fill(restored, cells, np.array([index[int(p)] for p in cells.position]))
     together = run.fill_groups(found)
     if by_stages:
         blocks = slice(1, None)
         more = fine(setup, found[blocks], np.abs(together[:, :, blocks] - setup.corrupted).max(axis=(0, 1)))
+        run.total += run.count(more)
         together = np.concatenate([together, run.fill_groups(more)], axis=2)
         found += more
     visual = any(setup.encoded.visual[list(group.positions)].any() for group in found)
@@ -236,64 +235,9 @@ def run_trace(
         )
         if found
         else None,
-        geometry=geometry_of(setup) if visual else None,
+        geometry=known_geometry(setup) if visual else None,
         _setup=setup,
     )
-
-
-@dataclass
-class _Run:
-    """Passes of one map: their arguments, and how many cells are done."""
-
-    setup: TraceSetup
-    window: int
-    modules: tuple[str, ...]
-    sever: str | None
-    batch_size: int
-    on_cells: Callable[[CellBatch], None] | None
-    cancel: Any
-    done: int = 0
-    total: int = 0
-
-    def fill_groups(self, groups: Sequence[Group]) -> np.ndarray:
-        """Scores (modules, layers, groups); of what stands before the first corrupted token that of the corrupted run, exactly."""
-        layers = len(self.setup.vlm.layers)
-        values = np.full((len(self.modules), layers, len(groups)), self.setup.corrupted, dtype=np.float32)
-        differ = [tuple(p for p in group.positions if p >= self.setup.first) for group in groups]
-        run = [number for number, positions in enumerate(differ) if positions]
-        self.total += len(run) * layers * len(self.modules)
-        if run:
-            cells, group = group_cells([differ[number] for number in run], len(self.modules), layers)
-            self.fill(values, cells, np.array(run)[group], groups=True)
-        return values
-
-    def fill(self, values: np.ndarray, cells: Cells, column: np.ndarray, groups: bool = False) -> None:
-        """Run `cells`, and write what they give into `values` (modules, layers, columns), at each cell's `column` (n,)."""
-        at = 0
-        for batch, scores in in_passes(self.setup, cells, self.batch_size, self.compute):
-            if not np.isfinite(scores).all():
-                raise TraceError(
-                    f"{(~np.isfinite(scores)).sum()} of {len(scores)} restored scores are not finite; the model overflows in "
-                    f"{self.setup.vlm.model.dtype}. Load it with dtype='float32' or 'bfloat16'."
-                )
-            columns = column[at : at + len(batch)]
-            values[batch.module, batch.layer, columns] = scores
-            at += len(batch)
-            self.done += len(batch)
-            if self.on_cells is not None:
-                self.on_cells(CellBatch(batch.module, batch.layer, columns, scores, self.done, self.total, groups))
-
-    def compute(self, batch: Cells) -> np.ndarray:
-        """Scores (n,) of one pass, means over the corruption's draws."""
-        values = np.zeros(len(batch))
-        draws = self.setup.draws
-        for draw in draws:
-            if self.cancel is not None:
-                self.cancel.check()
-            # the lock is given back between passes, so that a cell waiting for the model is served
-            with self.setup.vlm.running():
-                values += restored_scores(draw, self.modules, batch, self.window, sever=self.sever) / len(draws)
-        return values.astype(np.float32)
 
 
 def _check(window: Any, modules: Any, layers: int) -> tuple[int, tuple[str, ...]]:

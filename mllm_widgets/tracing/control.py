@@ -52,7 +52,11 @@ def without_picture(vlm: VLM, encoded: Encoding) -> Encoding:
     return replace(
         encoded,
         # nothing else: all other inputs describe the picture
-        inputs={name: encoded.inputs[name][:, keep] for name in ("input_ids", "attention_mask")},
+        inputs={
+            name: value[:, keep]
+            for name, value in encoded.inputs.items()
+            if name in ("input_ids", "attention_mask", "token_type_ids")
+        },
         tokens=tuple(replace(encoded.tokens[p], position=i) for i, p in enumerate(keep)),
         visual=encoded.visual[keep],
         constraint=tuple(place[p] for p in encoded.constraint),

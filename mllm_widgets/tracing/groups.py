@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mllm_widgets.errors import TraceError
+from mllm_widgets.errors import ModelError, TraceError
 from mllm_widgets.results import Group
 from mllm_widgets.vlm.geometry import VisualGeometry
 
@@ -59,6 +59,13 @@ def as_groups(setup: TraceSetup, asked: Any) -> list[Group]:
     return [group for one in given for group in _resolved(setup, one)]
 
 
+def usual_groups(setup: TraceSetup) -> Any:
+    """Coarse to fine where the picture is corrupted, as far as it is known where its tokens lie; nothing elsewhere."""
+    if not setup.encoded.visual[list(setup.changed)].any():
+        return ()
+    return "visual" if known_geometry(setup) is None else COARSE_TO_FINE
+
+
 def fine(setup: TraceSetup, blocks: Sequence[Group], effects: np.ndarray) -> list[Group]:
     """The single patches of those blocks whose largest effect (blocks,) is at least a tenth of the total effect."""
     least = FINE_SHARE * abs(setup.clean - setup.corrupted)
@@ -77,11 +84,12 @@ def _resolved(setup: TraceSetup, one: Any) -> list[Group]:
             one, "the text constraints"
         )
         return [Group(name, positions, one)]
-    if isinstance(one, Sequence) and not isinstance(one, str) and one and all(map(_is_position, one)):
-        positions = positions_of(tuple(one), setup.vlm, setup.question, setup.encoded)
+    numbers = list(one) if isinstance(one, Iterable) and not isinstance(one, str) else []
+    if numbers and all(map(_is_position, numbers)):
+        positions = positions_of(numbers, setup.vlm, setup.question, setup.encoded)
         return [Group("tokens " + ", ".join(map(str, positions)), positions, "tokens")]
     raise TraceError(
-        f"groups: {one!r} names no tokens; expected {', '.join(map(repr, NAMES))}, a mw.tracing.Region((left, top, right, bottom)), or a list of "
+        f"groups: {one!r} names no tokens; expected {', '.join(map(repr, NAMES))}, 'coarse-to-fine' by itself, a mw.tracing.Region((left, top, right, bottom)), or a list of "
         "sequence positions."
     )
 
@@ -132,6 +140,14 @@ def geometry_of(setup: TraceSetup) -> VisualGeometry:
             "groups asks for patches, and this prompt has no visual tokens; expected 'constraint', 'text_constraints' or lists of sequence positions."
         )
     return setup.vlm.geometry(setup.question)
+
+
+def known_geometry(setup: TraceSetup) -> VisualGeometry | None:
+    """Where the setup's visual tokens lie on its picture; None where nothing is known about it."""
+    try:
+        return geometry_of(setup)
+    except ModelError:
+        return None
 
 
 def _positions(setup: TraceSetup, visual: np.ndarray) -> tuple[int, ...]:

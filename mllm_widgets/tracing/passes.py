@@ -75,7 +75,7 @@ def pass_size(setup: TraceSetup, cells: Cells, at: int, most: int) -> int:
     suffix = setup.corrupted_embeds.shape[1]
     if not packed:
         fits = most if free is None else int(free * MEMORY_SHARE // row_bytes(setup))
-        return max(1, min(most, fits))
+        return _early(max(1, min(most, fits)), at, cells)
     # a pass enters at its lowest layer: where the next cells begin again from below, another pass begins
     falls = np.flatnonzero(np.diff(cells.layer[at:]) < 0)
     lengths = suffix - (cells.position[at : at + (int(falls[0]) + 1 if len(falls) else len(cells))] - setup.start)
@@ -86,7 +86,10 @@ def pass_size(setup: TraceSetup, cells: Cells, at: int, most: int) -> int:
         lengths.sum() / budget
     )  # no small pass at the end, which costs as much as a large one
     count = max(1, int(np.searchsorted(np.cumsum(lengths), even, side="right")))
-    count = min(count, most)
+    return _early(min(count, most), at, cells)
+
+
+def _early(count: int, at: int, cells: Cells) -> int:
     return min(count, FIRST_CELLS) if at == 0 and count < len(cells) else count
 
 

@@ -39,7 +39,7 @@ class TraceSetup:
     score: what `clean`, `corrupted` and every cell are measured by; `score.ids` are the answer's tokens.
     corrupted: mean over the corruption's draws (a token swap has one).
     continuation: what all runs share; suffixes begin at `start`, the first corrupted token where the prefix may be shared.
-    weak: the corruption hardly changes the answer's probability.
+    effect: by how much the corruption lowers the answer's probability, whatever the score.
     contexts: what the family adds to each draw's run, where draws are other pictures; empty where it is the clean run's.
     corrupted_run: the corrupted run of a single draw, where it was kept.
     target: the whole answer that is scored, where one was given.
@@ -64,7 +64,7 @@ class TraceSetup:
     corrupted_embeds: torch.Tensor = field(repr=False)
     clean_outputs: dict[str, torch.Tensor] = field(repr=False)
     warnings: tuple[str, ...]
-    weak: bool = False
+    effect: float = 0.0
     control: str | None = None
     contexts: tuple[dict[str, torch.Tensor], ...] = field(default=(), repr=False)
     corrupted_run: CorruptedRun | None = field(default=None, repr=False)
@@ -90,11 +90,14 @@ class TraceSetup:
         """Sequence positions of the text tokens the corruption changes."""
         return [p for p in self.changed if not self.encoded.visual[p]]
 
-    @functools.cached_property
+    @property
     def draws(self) -> tuple[TraceSetup, ...]:
         """One setup for each draw of the corruption, all numbers being means over them; itself where there is one."""
-        if len(self.corrupted_embeds) == 1:
-            return (self,)
+        # not stored: a setup that held itself would keep its keys and values until the next garbage collection
+        return (self,) if len(self.corrupted_embeds) == 1 else self._draws
+
+    @functools.cached_property
+    def _draws(self) -> tuple[TraceSetup, ...]:
         shared = self.continuation
         contexts = self.contexts or (shared.context,) * len(self.corrupted_embeds)
         return tuple(
@@ -206,6 +209,11 @@ def prepare(
             against = _contrast(vlm, prompt, contrast, ids[0], first)
         measure = Score(score, tuple(ids), against)
         clean, corrupted = float(measure(logits[None])), float(measure(after).mean())
+        if not np.isfinite(corrupted):
+            raise TraceError(
+                f"corruption={plan.name!r} makes the corrupted run's score {corrupted}: the model overflows in {vlm.model.dtype}. Load it with "
+                "dtype='float32' or 'bfloat16', or corrupt less."
+            )
         # warnings are about probabilities, whatever the score
         was, became = (float(measure.log_probability(rows).exp().mean()) for rows in (logits[None], after))
     return TraceSetup(
@@ -227,7 +235,7 @@ def prepare(
         clean_outputs=outputs,
         warnings=_warnings(was, became, model_answer.token_id == ids[0], int(first.argmax()) == ids[0], plan)
         + ((NO_PICTURE,) if control else ()),
-        weak=was - became < WEAK,
+        effect=was - became,
         control=control,
         contexts=contexts if len(contexts) > 1 else (),
         corrupted_run=run,

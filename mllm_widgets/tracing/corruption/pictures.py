@@ -51,7 +51,8 @@ class OtherImage(Corruption):
 
     def plan(self, vlm: VLM, question: Question, encoded: Encoding) -> Plan:
         """As `Corruption.plan`."""
-        fitted = ""
+        name, fitted = "another picture", ""
+        positions = _positions(vlm, encoded, name)
         image = self.image
         if image.size != question.image.size:
             fitted = f"stretched from {image.width} x {image.height} to {question.image.width} x {question.image.height} pixels"
@@ -60,7 +61,7 @@ class OtherImage(Corruption):
             raise TraceError(
                 "image of OtherImage is the question's own picture, so nothing would be corrupted; choose another."
             )
-        return _planned(vlm, encoded, "another picture", fitted, "try another picture", (image,))
+        return Plan(positions, encoded.input_ids.copy(), name, fitted, "try another picture", pictures=(image,))
 
 
 @dataclass(frozen=True)
@@ -98,11 +99,16 @@ class PixelNoise(Corruption):
 
     def plan(self, vlm: VLM, question: Question, encoded: Encoding) -> Plan:
         """As `Corruption.plan`."""
+        place = "the picture" if self.box is None else "pixels {:g}, {:g} to {:g}, {:g}".format(*self.box)
+        name = f"noise on {place} (sigma {self.sigma:g}, {times(self.draws)})"
+        positions = _positions(vlm, encoded, name)
         pixels = np.asarray(question.image, dtype=np.float32)
         height, width = pixels.shape[:2]
-        left, top, right, bottom = (0, 0, width, height) if self.box is None else self.box
+        x0, y0, x1, y1 = (0, 0, width, height) if self.box is None else self.box
+        left, right = (round(min(max(x, 0), width)) for x in (x0, x1))
+        top, bottom = (round(min(max(y, 0), height)) for y in (y0, y1))
         where = np.zeros((height, width, 1), dtype=bool)
-        where[max(0, round(top)) : max(0, round(bottom)), max(0, round(left)) : max(0, round(right))] = True
+        where[top:bottom, left:right] = True
         if not where.any():
             raise TraceError(
                 f"box={self.box} of PixelNoise has no pixel of this picture of {width} x {height}; boxes are in its pixels."
@@ -112,11 +118,8 @@ class PixelNoise(Corruption):
         for _ in range(int(self.draws)):
             noised = pixels + generator.normal(0, 255 * float(self.sigma), pixels.shape).astype(np.float32) * where
             pictures.append(Image.fromarray(np.rint(noised).clip(0, 255).astype(np.uint8)))
-        place = "the picture" if self.box is None else f"pixels {left:g}, {top:g} to {right:g}, {bottom:g}"
-        name = f"noise on {place} (sigma {self.sigma:g}, {times(self.draws)})"
-        return _planned(
-            vlm, encoded, name, "", "raise sigma" if self.sigma else "sigma=0 adds no noise", tuple(pictures)
-        )
+        advice = "raise sigma" if self.sigma else "sigma=0 adds no noise"
+        return Plan(positions, encoded.input_ids.copy(), name, "", advice, pictures=tuple(pictures))
 
 
 def as_box(box: Any) -> tuple[float, ...]:
@@ -149,19 +152,14 @@ def look(vlm: VLM, question: Question, picture: Image.Image, input_ids: np.ndarr
     return other.inputs
 
 
-def _planned(
-    vlm: VLM, encoded: Encoding, name: str, fitted: str, advice: str, pictures: tuple[Image.Image, ...]
-) -> Plan:
+def _positions(vlm: VLM, encoded: Encoding, name: str) -> tuple[int, ...]:
+    """Where the picture enters the decoder.
+
+    Raises TraceError if there is none.
+    """
     positions = vlm.family.picture_positions(vlm.model, encoded.input_ids, encoded.visual)
     if not positions:
         raise TraceError(
             f"corruption={name!r} changes the picture, and this prompt has none; corrupt its words: corruption='Taj Mahal'."
         )
-    return Plan(
-        positions=positions,
-        input_ids=encoded.input_ids.copy(),
-        name=name,
-        fitted=fitted,
-        advice=advice,
-        pictures=pictures,
-    )
+    return positions

@@ -45,7 +45,8 @@ def span_of(vlm: VLM, question: Question, encoded: Encoding, alone: Question) ->
     if alone.constraint == question.constraint and alone.occurrence == question.occurrence:
         return encoded.constraint
     other = vlm.encode(alone)
-    shift = len(encoded.tokens) - len(other.tokens)  # where the picture before it was left out
+    # where the picture before it was left out; an answer may stand after the prompt
+    shift = sum(token.kind != "answer" for token in encoded.tokens) - len(other.tokens)
     return tuple(p + shift for p in other.constraint)
 
 
