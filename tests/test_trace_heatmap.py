@@ -7,7 +7,6 @@ import copy
 import dataclasses
 import functools
 import gc
-import importlib
 import io
 import pickle
 import re
@@ -27,14 +26,12 @@ import mllm_widgets as mw
 from mllm_widgets import colormaps, labels
 from mllm_widgets.errors import WidgetError
 from mllm_widgets.results import TokenInfo
+from mllm_widgets.tracing import filling
 from mllm_widgets.widgets import trace_heatmap, trace_view, wire
 
 STATE_TS = Path(__file__).resolve().parent.parent / "js" / "src" / "heatmap" / "state.ts"
 BATCH = 20  # so that a map of the demo model takes several passes
 LONG = 30  # seconds; only a broken test waits that long
-
-# `mllm_widgets.tracing.causal_trace` is the function; this is the module it lives in, through which every pass of the model goes
-passes = importlib.import_module("mllm_widgets.tracing.causal_trace")
 
 
 @pytest.fixture(scope="module")
@@ -61,8 +58,8 @@ def show():
 @pytest.fixture
 def gate(monkeypatch):
     """Every pass of the model waits here until it is let through."""
-    gate = Gate(passes.restored_scores)
-    monkeypatch.setattr(passes, "restored_scores", gate)
+    gate = Gate(filling.restored_scores)
+    monkeypatch.setattr(filling, "restored_scores", gate)
     monkeypatch.setattr(trace_heatmap, "PUBLISH_EVERY", 0)
     yield gate
     gate.open()
@@ -457,7 +454,7 @@ def break_model(monkeypatch, error):
     def broken(*_, **__):
         raise error
 
-    monkeypatch.setattr(passes, "restored_scores", broken)
+    monkeypatch.setattr(filling, "restored_scores", broken)
 
 
 def test_an_error_is_shown_and_the_old_map_stays(show, trace, monkeypatch):

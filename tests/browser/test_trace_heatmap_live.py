@@ -14,7 +14,7 @@ SETUP = """\
 import sys
 import mllm_widgets as mw
 from mllm_widgets.tracing.engine import restored_scores as fast
-sys.modules["mllm_widgets.tracing.causal_trace"].restored_scores = fast
+sys.modules["mllm_widgets.tracing.filling"].restored_scores = fast
 vlm = mw.load()
 question = mw.datasets.demo_question("Eiffel Tower", "city")
 trace = mw.causal_trace(vlm, question, corruption="Taj Mahal")
@@ -192,7 +192,7 @@ def test_cells_of_the_model_and_the_worker_take_turns(lab: Lab, heatmap: Locator
 
 SLOW = """\
 import sys, time
-module = sys.modules["mllm_widgets.tracing.causal_trace"]
+module = sys.modules["mllm_widgets.tracing.filling"]
 def slow(*arguments, **options):
     time.sleep(0.4)
     return fast(*arguments, **options)
@@ -215,7 +215,7 @@ def test_running_shows_progress_and_cancel_puts_the_old_map_back(lab: Lab, heatm
 
 def test_an_error_is_shown_and_the_old_map_stays(lab: Lab, heatmap: Locator) -> None:
     lab.ask_kernel(
-        'import sys\nmodule = sys.modules["mllm_widgets.tracing.causal_trace"]\n'
+        'import sys\nmodule = sys.modules["mllm_widgets.tracing.filling"]\n'
         "def fail(*_, **__): raise MemoryError('out of memory: tried to get 3 TiB')\n"
         "module.restored_scores = fail"
     )
