@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
+import time
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,12 @@ import pytest
 import torch
 
 import mllm_widgets as mw
+from mllm_widgets.tracing import PixelNoise
 
 from .random_llava import random_question, random_vlm
 
-CLEAN, CORRUPTED, STORED, FIRST_CELLS, LATER_CELLS = 1, 2, 3, 5, 6  # which forward pass of a trace is hit
+# which forward pass of a trace is hit; the fourth is of copies with nothing restored
+CLEAN, CONTINUED, CORRUPTED, FIRST_CELLS, LATER_CELLS = 1, 2, 3, 5, 6
 BATCH = 60  # so that a map takes several passes
 
 
@@ -43,8 +46,8 @@ class StateOfModel:
     __hash__ = None  # type: ignore[assignment]
 
 
-def trace(vlm, corruption="Taj Mahal"):
-    return mw.causal_trace(vlm, random_question(), corruption=corruption, batch_size=BATCH)
+def trace(vlm, corruption: Any = "Taj Mahal", **more: Any):
+    return mw.causal_trace(vlm, random_question(), corruption=corruption, batch_size=BATCH, **more)
 
 
 def another_thread_gets_the_lock(vlm) -> bool:
@@ -106,9 +109,9 @@ def vlm():
 @pytest.mark.parametrize("layer", [3, 5])
 @pytest.mark.parametrize(
     ("call", "action", "error"),
-    [(call, interrupt, KeyboardInterrupt) for call in (CLEAN, CORRUPTED, STORED, FIRST_CELLS, LATER_CELLS)]
+    [(call, interrupt, KeyboardInterrupt) for call in (CLEAN, CONTINUED, CORRUPTED, FIRST_CELLS, LATER_CELLS)]
     # later passes are halved: test_memory.py
-    + [(call, run_out_of_memory, torch.OutOfMemoryError) for call in (CLEAN, CORRUPTED, STORED)],
+    + [(call, run_out_of_memory, torch.OutOfMemoryError) for call in (CLEAN, CONTINUED, CORRUPTED)],
 )
 def test_a_stopped_trace_leaves_nothing_behind(vlm, layer, call, action, error):
     wanted = trace(vlm)
@@ -122,9 +125,20 @@ def test_a_stopped_trace_leaves_nothing_behind(vlm, layer, call, action, error):
     assert np.array_equal(trace(vlm).restored, wanted.restored)
 
 
-def test_interrupts_at_any_moment_leave_nothing_behind(vlm):
+MANNERS: dict[str, dict[str, Any]] = {
+    "words": {},
+    "pictures and groups": {"corruption": PixelNoise(draws=2, sigma=0.1), "groups": ["visual"], "modules": "mlp"},
+    "a severed target": {"target": "a red hammer", "sever": "mlp", "modules": "residual"},
+}
+
+
+@pytest.mark.parametrize("manner", list(MANNERS))
+def test_interrupts_at_any_moment_leave_nothing_behind(vlm, manner):
     """A timer's signal lands anywhere: in nnsight, in the stored keys, in the tokenizer, between two passes."""
-    wanted = trace(vlm)
+    how = MANNERS[manner]
+    begin = time.perf_counter()
+    wanted = trace(vlm, **how)
+    whole = time.perf_counter() - begin
     before = StateOfModel(vlm)
     stopped = 0
 
@@ -133,10 +147,10 @@ def test_interrupts_at_any_moment_leave_nothing_behind(vlm):
 
     earlier = signal.signal(signal.SIGALRM, fire)
     try:
-        for moment in np.linspace(0.001, 0.1, 30):
+        for moment in np.linspace(0.001, 0.8 * whole, 20):
             try:
                 signal.setitimer(signal.ITIMER_REAL, moment)
-                trace(vlm)
+                trace(vlm, **how)
                 signal.setitimer(signal.ITIMER_REAL, 0)
             except KeyboardInterrupt:
                 stopped += 1
@@ -146,7 +160,32 @@ def test_interrupts_at_any_moment_leave_nothing_behind(vlm):
         signal.signal(signal.SIGALRM, earlier)
     assert stopped >= 5
     assert StateOfModel(vlm) == before
-    assert np.array_equal(trace(vlm).restored, wanted.restored)
+    again = trace(vlm, **how)
+    assert np.array_equal(again.restored, wanted.restored)
+    assert again.groups == wanted.groups
+    if wanted.group_restored is not None:
+        assert np.array_equal(again.group_restored, wanted.group_restored)
+
+
+def test_a_trace_stopped_while_another_picture_is_looked_at_leaves_nothing_behind(vlm):
+    """Its vision tower runs, its decoder does not."""
+    corruption = PixelNoise(draws=2, sigma=0.1)
+    wanted = trace(vlm, corruption)
+    for action, error in ((interrupt, KeyboardInterrupt), (run_out_of_memory, torch.OutOfMemoryError)):
+        before, calls = StateOfModel(vlm), []
+
+        def hook(*_, calls=calls, action=action):
+            calls.append(1)
+            if len(calls) == 3:  # the clean picture, the first draw, the second
+                action()
+
+        with vlm.model.model.vision_tower.register_forward_hook(hook), pytest.raises(error):
+            trace(vlm, corruption)
+        assert len(calls) == 3
+        assert StateOfModel(vlm) == before
+        assert another_thread_gets_the_lock(vlm)
+        assert not any((vlm.nnsight.interleaver.interleaving, vlm.nnsight.interleaver.mediators))
+        assert np.array_equal(trace(vlm, corruption).restored, wanted.restored)
 
 
 def test_an_interrupt_while_training_mode_comes_back_is_raised_after(vlm, monkeypatch):
