@@ -25,7 +25,7 @@ FIRST_CELLS = 24  # in the first of several passes, so that a picture can be dra
 # Tokens of a packed pass: what copies cannot see of each other is computed and thrown away, so their tokens are at most a third of all others,
 # but never so few that what a pass costs whatever is in it counts.
 HIDDEN_SHARE = 3
-FEWEST_TOKENS = {"cpu": 192, "cuda": 2048}
+FEWEST_TOKENS = {"cpu": 384, "cuda": 2048}
 MOST_TOKENS = {"cpu": 512, "cuda": 4096}
 MEMORY_SHARE = 0.5  # of what is free
 
@@ -98,8 +98,8 @@ def token_budget(keys: int, device: str) -> int:
 
     Examples
     --------
-    >>> token_budget(80, "cpu"), token_budget(597, "cpu"), token_budget(900, "cpu"), token_budget(597, "cuda")
-    (192, 199, 300, 2048)
+    >>> token_budget(80, "cpu"), token_budget(597, "cpu"), token_budget(1200, "cpu"), token_budget(597, "cuda")
+    (384, 384, 400, 2048)
     """
     fewest, most = (limits.get(device, limits["cuda"]) for limits in (FEWEST_TOKENS, MOST_TOKENS))
     return min(most, max(fewest, keys // HIDDEN_SHARE))
