@@ -164,6 +164,7 @@ def test_interrupts_at_any_moment_leave_nothing_behind(vlm, manner):
     assert np.array_equal(again.restored, wanted.restored)
     assert again.groups == wanted.groups
     if wanted.group_restored is not None:
+        assert again.group_restored is not None
         assert np.array_equal(again.group_restored, wanted.group_restored)
 
 

@@ -400,3 +400,15 @@ def test_progress_counts_groups_from_the_start(vlm):
 def test_effects_over_the_picture_are_of_what_was_traced(layer, module, message):
     with pytest.raises(TraceError, match=message):
         tiled_trace().patches(layer, module)
+
+
+def test_a_prompt_may_end_with_the_picture_that_is_corrupted(vlm):
+    """No text token stands after it, so groups are all that can have an effect."""
+    last = mw.load(vlm.model, vlm.processor, template="{question}{image}")
+    question = mw.Question(random_question().image, "Where was this built")
+    trace = mw.causal_trace(last, question, corruption=PixelNoise(draws=1, sigma=0.2), modules="residual")
+    assert (trace.restored.values == np.float32(trace.corrupted)).all()
+    assert trace.group_restored is not None
+    top = trace.group_restored.sel(group=trace.groups[0].name, layer=trace.layers - 1)
+    assert abs(top.item() - trace.clean) <= TOLERANCE
+    assert abs(trace.total_effect) > 1e-3

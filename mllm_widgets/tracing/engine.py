@@ -65,12 +65,12 @@ def order_cells(setup: TraceSetup, modules: int) -> Cells:
     """
     positions = [p for p in setup.text_positions if p >= setup.first]
     words = {p for p in setup.encoded.constraint if p >= setup.first}.union(setup.corrupted_text)
-    early = [*sorted(words - {positions[-1]}, reverse=True), positions[-1]]
+    # none where a prompt ends with the picture that is corrupted
+    early = [*sorted(words.difference(positions[-1:]), reverse=True), *positions[-1:]]
     late = [p for p in positions if p not in early]
     layers = range(len(setup.vlm.layers))
     grid = [(m, layer, p) for some in (early, late) for layer in layers for p in some for m in range(modules)]
-    module, layer, position = (np.array(column) for column in zip(*grid, strict=True))
-    return Cells(module, layer, position)
+    return Cells(*np.array(grid, dtype=int).reshape(-1, 3).T)
 
 
 def group_cells(groups: Sequence[tuple[int, ...]], modules: int, layers: int) -> tuple[Cells, np.ndarray]:
