@@ -25,13 +25,14 @@ if TYPE_CHECKING:
     from .tracing import causal_trace
     from .vlm import VLM, Question, ask, load
     from .vlm.families import Family, families, register_family
-    from .widgets import PatchGrid, TraceHeatmap
+    from .widgets import Explorer, PatchGrid, TraceHeatmap
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "Answer": "results",
     "Contributions": "contributions",
+    "Explorer": "widgets",
     "Family": "vlm.families",
     "Knockout": "contributions",
     "Lens": "contributions",
@@ -58,6 +59,7 @@ __all__ = [
     "VLM",
     "Answer",
     "Contributions",
+    "Explorer",
     "Family",
     "Knockout",
     "Lens",

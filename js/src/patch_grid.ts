@@ -5,10 +5,10 @@ import { element, perFrame, warningList } from "./lib/dom";
 import { replacePicture } from "./lib/picture";
 import "./patch_grid.css";
 import { controls } from "./patches/controls";
-import type { Model, PatchState } from "./patches/state";
+import { type Model, type PatchState, targetName } from "./patches/state";
 import { patchView } from "./patches/view";
 
-const STEERED = ["layer", "selected", "top_k", "threshold", "scale", "grid", "mask_sinks", "compare", "opacity"];
+const STEERED = ["stacked", "token", "layer", "selected", "top_k", "threshold", "scale", "grid", "mask_sinks", "compare", "opacity"];
 // what PatchGrid.show() replaces, all of it in one message
 const CONTENT = ["image", "question", "target", "quantity", "warnings", "layers", "values", "boxes", "places", "sinks"];
 
@@ -22,8 +22,10 @@ function render({ model, el, signal }: RenderProps<PatchState>): void {
     shown = new AbortController();
     const steering = controls(model, shown.signal);
     const map = patchView(model, root, shown.signal);
-    root.replaceChildren(heading(model), ...warningList(model.get("warnings")), steering.node, ...map.nodes);
+    const head = heading(model);
+    root.replaceChildren(head.node, ...warningList(model.get("warnings")), steering.node, ...map.nodes);
     update = () => {
+      head.update();
       steering.update();
       map.update();
     };
@@ -37,15 +39,14 @@ function render({ model, el, signal }: RenderProps<PatchState>): void {
   build();
 }
 
-function heading(model: Model): HTMLElement {
-  const target = model.get("target");
-  const what = `${model.get("quantity")} of visual tokens${target ? ` to ${target}` : ""}`;
-  return element(
-    "header",
-    {},
-    element("p", { class: "mw-question" }, model.get("question")),
-    element("p", { class: "mw-answer" }, what),
-  );
+function heading(model: Model): { node: HTMLElement; update: () => void } {
+  const what = element("p", { class: "mw-answer" });
+  const node = element("header", {}, element("p", { class: "mw-question" }, model.get("question")), what);
+  const update = () => {
+    const target = targetName(model);
+    what.textContent = `${model.get("quantity")} of visual tokens${target ? ` to ${target}` : ""}`;
+  };
+  return { node, update };
 }
 
 export default { render };

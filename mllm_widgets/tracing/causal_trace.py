@@ -240,6 +240,23 @@ def run_trace(
     )
 
 
+def trace_groups(
+    setup: TraceSetup,
+    groups: Any,
+    *,
+    window: int = 1,
+    modules: Sequence[str] = MODULES,
+    batch_size: int = BATCH_ROWS,
+    cancel: Any = None,
+) -> xr.DataArray:
+    """Scores (module, layer, group) of runs with whole groups of tokens restored, without a map of single tokens; arguments as in `causal_trace`."""
+    window, modules = _check(window, modules, len(setup.vlm.layers))
+    found = as_groups(setup, groups)
+    values = Filling(setup, window, modules, None, batch_size, None, cancel).fill_groups(found)
+    coords = {"module": list(modules), "layer": np.arange(values.shape[1]), "group": [group.name for group in found]}
+    return xr.DataArray(values, dims=("module", "layer", "group"), coords=coords, name="restored")
+
+
 def _check(window: Any, modules: Any, layers: int) -> tuple[int, tuple[str, ...]]:
     if isinstance(window, bool) or not isinstance(window, (int, np.integer)):
         raise TraceError(

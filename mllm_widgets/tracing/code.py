@@ -87,7 +87,7 @@ def cell_code(trace: Any, layer: int, token: int, module: str) -> str:
     sites = [setup.vlm.site(each, module) for each in window_layers(layer, trace.window, trace.layers)]
     return _SCRIPT.format(
         imports="\n".join(_IMPORTS if picture is None else _IMAGE_IMPORTS),
-        load=_load(trace.model, setup.vlm),
+        load=load_line(trace.model, setup.vlm),
         question=_question(picture, setup.question.text),
         corrupted=list(trace.corrupted_positions),
         swapped=[int(trace.corrupted_input_ids[p]) for p in trace.corrupted_positions],
@@ -123,7 +123,7 @@ def _indexed(path: str) -> str:
     return re.sub(r"\.(\d+)(?=\.|$)", r"[\1]", path)
 
 
-def _load(name: str, vlm: Any) -> str:
+def load_line(name: str, vlm: Any) -> str:
     """The line that loads the traced model again, with the template and dtype it was traced with."""
     options = "" if vlm.template is None else f", template={vlm.template!r}"
     kind = "tokenizer" if vlm.processor is vlm.tokenizer else "processor"

@@ -1,6 +1,7 @@
 """What the user touches: anywidget components that are views of results and steer the running kernel."""
 
+from .explorer import Explorer
 from .patch_grid import PatchGrid
 from .trace_heatmap import TraceHeatmap
 
-__all__ = ["PatchGrid", "TraceHeatmap"]
+__all__ = ["Explorer", "PatchGrid", "TraceHeatmap"]

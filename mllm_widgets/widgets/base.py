@@ -10,9 +10,10 @@ import base64
 import io
 import threading
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anywidget
+import ipywidgets
 import numpy as np
 import traitlets
 from PIL import Image, PngImagePlugin
@@ -47,46 +48,14 @@ def bundle(name: str) -> Path:
     return path
 
 
-class Widget(anywidget.AnyWidget):
-    """Base of all widgets.  `picture_id` is how the live view finds the PNG it replaces."""
+class Pictured(ipywidgets.Widget if TYPE_CHECKING else object):
+    """A widget that is displayed as a PNG and then as a live view, which hides the PNG: its `picture_id` says which."""
 
-    picture_id = traitlets.Unicode("").tag(sync=True)
-
-    def __init__(self, **traits: Any) -> None:
-        unknown = sorted(set(traits) - set(self.trait_names()))
-        if unknown:
-            raise WidgetError(
-                f"{type(self).__name__} does not take {', '.join(unknown)}; its arguments are in help(mw.{type(self).__name__})."
-            )
-        # the worker publishes results while the main thread applies what the front end sent
-        self._traits_lock = threading.RLock()
-        super().__init__(**traits)
-
-    def set_state(self, sync_data: dict[str, Any]) -> None:
-        """Apply what the front end sent."""
-        with self._traits_lock:
-            super().set_state(sync_data)
-
-    def notify_change(self, change: Any) -> None:
-        """Tell observers and the front end; waits while another thread publishes, so that no change is lost between two messages."""
-        with self._traits_lock:
-            super().notify_change(change)
-
-    def publish(self, **traits: Any) -> None:
-        """Set several traits from any thread; the front end gets one message."""
-        with self._traits_lock, self.hold_sync():
-            for name, value in traits.items():
-                setattr(self, name, value)
+    picture_id: Any
 
     def picture(self) -> Image.Image:
-        """What the widget shows, as an RGB picture."""
+        """What is shown, as an RGB picture."""
         raise TypeError(f"{type(self).__name__} has no picture")
-
-    def close(self) -> None:
-        """Remove the widget; waits while another thread publishes, which would otherwise send to nobody half-way."""
-        if hasattr(self, "_traits_lock"):  # Python closes what never came to be, too
-            with self._traits_lock:
-                super().close()
 
     def to_png(self, path: str | Path | None = None) -> bytes:
         """The picture as PNG bytes, also written to `path` if one is given."""
@@ -115,5 +84,47 @@ class Widget(anywidget.AnyWidget):
             display({**(self._view() or {}), "text/plain": "(live view: run the notebook)"}, raw=True)
 
     def _view(self) -> dict[str, Any] | None:
-        bundle = self._repr_mimebundle_()
+        bundle: Any = self._repr_mimebundle_()
         return bundle[0] if isinstance(bundle, tuple) else bundle
+
+
+class Widget(Pictured, anywidget.AnyWidget):
+    """Base of all widgets.
+
+    picture_id: how the live view finds the PNG it replaces.
+    lock: held while traits change; widgets that are steered together share one, so that none waits for another that waits for it.
+    """
+
+    picture_id = traitlets.Unicode("").tag(sync=True)
+
+    def __init__(self, *, lock: Any = None, **traits: Any) -> None:
+        unknown = sorted(set(traits) - set(self.trait_names()))
+        if unknown:
+            raise WidgetError(
+                f"{type(self).__name__} does not take {', '.join(unknown)}; its arguments are in help(mw.{type(self).__name__})."
+            )
+        # the worker publishes results while the main thread applies what the front end sent
+        self._traits_lock = threading.RLock() if lock is None else lock
+        super().__init__(**traits)
+
+    def set_state(self, sync_data: dict[str, Any]) -> None:
+        """Apply what the front end sent."""
+        with self._traits_lock:
+            super().set_state(sync_data)
+
+    def notify_change(self, change: Any) -> None:
+        """Tell observers and the front end; waits while another thread publishes, so that no change is lost between two messages."""
+        with self._traits_lock:
+            super().notify_change(change)
+
+    def publish(self, **traits: Any) -> None:
+        """Set several traits from any thread; the front end gets one message."""
+        with self._traits_lock, self.hold_sync():
+            for name, value in traits.items():
+                setattr(self, name, value)
+
+    def close(self) -> None:
+        """Remove the widget; waits while another thread publishes, which would otherwise send to nobody half-way."""
+        if hasattr(self, "_traits_lock"):  # Python closes what never came to be, too
+            with self._traits_lock:
+                super().close()

@@ -13,6 +13,7 @@ from mllm_widgets.patch_map import SCALES, PatchMap
 
 from . import wire
 from .base import WholeNumber, Widget, bundle
+from .patch_stack import Stack
 from .patch_view import describe, patch_map
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class PatchGrid(Widget):
     Traits to steer and link it by (`ipywidgets.jslink` works without a kernel), written by both sides:
 
     * `layer`: int, the model's number of the layer on show.
+    * `token`: int, of contributions to several targets the position of the one on show; -1 for their mean.
     * `selected`: list of indices among the visual tokens, ascending; not positions in the sequence.
     * `top_k`: int, how many of the largest patches are outlined; 0 for none.
     * `threshold`: 0..1, the share of the scale below which patches get no colour.
@@ -82,7 +84,10 @@ class PatchGrid(Widget):
     sinks = traitlets.List([]).tag(sync=True)
     colors = traitlets.Dict({}).tag(sync=True)
     image = traitlets.Bytes(b"").tag(sync=True)
+    targets = traitlets.List([]).tag(sync=True)
+    stacked = traitlets.Dict({}).tag(sync=True)
 
+    token = WholeNumber(-1).tag(sync=True)
     layer = WholeNumber(0).tag(sync=True)
     selected = traitlets.List([]).tag(sync=True)
     top_k = WholeNumber(5).tag(sync=True)
@@ -95,8 +100,20 @@ class PatchGrid(Widget):
 
     def __init__(self, flow: Contributions | PatchMap, *, layer: int | None = None, **traits: Any) -> None:
         self._map = shown = patch_map(flow)
+        self._stack = Stack(flow)
         traits = {"grid": shown.kinds[0], "layer": shown.peak_layer if layer is None else layer, **traits}
-        super().__init__(**describe(shown), **traits)
+        super().__init__(**describe(shown), **self._stack.describe(), **traits)
+
+    def add(self, flow: Contributions) -> None:
+        """Know contributions to further targets, of the same question and picture, that `token` can then show.
+
+        Raises
+        ------
+        WidgetError: for contributions of another sequence.
+        """
+        with self._traits_lock:
+            self._stack.add(flow)
+            self.publish(**self._stack.describe())
 
     def show(self, flow: Contributions | PatchMap, *, layer: int | None = None) -> None:
         """Put other values in the place of those on show, of another question, picture or model, in one message.
@@ -113,13 +130,18 @@ class PatchGrid(Widget):
         kept = self.layer if self.layer in shown.layers else shown.peak_layer
         grid = self.grid if self.grid in shown.kinds else shown.kinds[0]
         with self._traits_lock:
-            self._map = shown
-            self.publish(**describe(shown), selected=[], grid=grid, layer=kept if layer is None else layer)
+            self._map, self._stack = shown, Stack(flow)
+            self.publish(**describe(shown), **self._stack.describe(), token=-1, selected=[], grid=grid, layer=kept if layer is None else layer)
 
     @property
     def patch_map(self) -> PatchMap:
-        """What is shown, as numbers."""
-        return self._map
+        """What is shown, as numbers.
+
+        Raises
+        ------
+        WidgetError: if nothing is known about the target that `token` names.
+        """
+        return self._map if self.token == -1 else self._stack.patch_map(self.token)
 
     def top(self, k: int | None = None) -> list[int]:
         """The visual tokens with the largest values on show, largest first; `top_k` of them by default."""
@@ -130,7 +152,7 @@ class PatchGrid(Widget):
         from mllm_widgets.render import patch_picture
 
         return patch_picture(
-            self._map,
+            self.patch_map,
             self.layer,
             self.grid,
             selected=self.selected,
@@ -143,7 +165,7 @@ class PatchGrid(Widget):
         return {name: getattr(self, name) for name in names}
 
     def _highlights(self, top_k: int) -> Any:
-        return self._map.highlights(self.layer, self.grid, **{**self._options(), "top_k": top_k})
+        return self.patch_map.highlights(self.layer, self.grid, **{**self._options(), "top_k": top_k})
 
     def __repr__(self) -> str:
         rows = " + ".join("x".join(map(str, grid.shape)) for grid in self._map.geometry.grids if grid.kind == self.grid)
@@ -168,6 +190,14 @@ class PatchGrid(Widget):
                     f"selected has {int(token)}, a visual token that is no patch (a row end, or a separator)."
                 )
         return sorted({int(token) for token in proposal["value"]})
+
+    @traitlets.validate("token")
+    def _valid_token(self, proposal: Any) -> int:
+        if proposal["value"] < -1:
+            raise WidgetError(
+                f"token={proposal['value']!r} is no position in the sequence; expected one of a target's, or -1 for the mean of all."
+            )
+        return proposal["value"]
 
     @traitlets.validate("top_k")
     def _valid_top_k(self, proposal: Any) -> int:

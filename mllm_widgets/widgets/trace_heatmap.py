@@ -53,7 +53,8 @@ class TraceHeatmap(Widget):
     Notes
     -----
     Traits, in step with js/src/heatmap/state.ts (tests/test_trace_heatmap.py compares them).  Written by the front end: `window`, `module`,
-    `selected` ([row, layer] or []), `cancel` (a counter).  Written by the kernel: `values` (module, layer, token) float32, scores of restored runs, NaN
+    `selected` ([row, layer] or [], the pinned cell), `token` and `layer` (the same cell: its token's position in the sequence, -1 where none is pinned,
+    and its layer, for `ipywidgets.jslink`), `cancel` (a counter).  Written by the kernel: `values` (module, layer, token) float32, scores of restored runs, NaN
     where nothing is known yet; `fresh`, the same shape, 1 where a cell belongs to `computing`, the window being computed (0: none); `shown`,
     the window of a complete map; `state` "idle", "waiting" (the model is in use), "running", "stopped" or "error" with its `message`.
     """
@@ -90,6 +91,8 @@ class TraceHeatmap(Widget):
     window = WholeNumber(1).tag(sync=True)
     module = traitlets.Unicode("").tag(sync=True)
     selected = traitlets.List([]).tag(sync=True)
+    token = WholeNumber(-1).tag(sync=True)
+    layer = WholeNumber(0).tag(sync=True)
     cancel = traitlets.Int(0).tag(sync=True)
 
     def __init__(
@@ -131,6 +134,7 @@ class TraceHeatmap(Widget):
             **describe(trace, setup),
             **unknown,
         )
+        self._cell_changed({"name": "selected" if self.selected else "token", "new": self.selected})
         if complete:
             self._show(complete)
         else:
@@ -182,6 +186,40 @@ class TraceHeatmap(Widget):
         if proposal["value"] not in self._modules:
             raise WidgetError(f"module={proposal['value']!r} is not in this trace; it has {self._modules}.")
         return proposal["value"]
+
+    @traitlets.validate("layer")
+    def _valid_layer(self, proposal: Any) -> int:
+        if not 0 <= proposal["value"] < self.layers:
+            raise WidgetError(
+                f"layer={proposal['value']!r} is not in this map; it has layers 0 to {self.layers - 1}, counted from 0."
+            )
+        return proposal["value"]
+
+    @traitlets.validate("token")
+    def _valid_token(self, proposal: Any) -> int:
+        position = proposal["value"]
+        if position != -1 and self._row(position) is None:
+            raise WidgetError(f"token={position!r} is no position in this prompt; expected one of its tokens, or -1.")
+        return position
+
+    def _row(self, position: int) -> int | None:
+        """The row of the map that a position stands in."""
+        spans = ((row["position"], row["position"] + row["count"]) for row in self.rows)
+        return next((index for index, (start, end) in enumerate(spans) if start <= position < end), None)
+
+    @traitlets.observe("selected", "token", "layer")
+    def _cell_changed(self, change: Any) -> None:
+        if not self.rows:  # while it is being made
+            return
+        if change["name"] == "selected":
+            row, layer = change["new"] or (None, self.layer)
+            with self.hold_trait_notifications():
+                self.layer = layer
+                if row is None or row != self._row(self.token):
+                    self.token = -1 if row is None else self.rows[row]["position"]
+        else:
+            row = None if self.token == -1 else self._row(self.token)
+            self.selected = [] if row is None else [row, self.layer]
 
     @traitlets.observe("window")
     def _window_changed(self, change: Any) -> None:

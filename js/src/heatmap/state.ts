@@ -44,6 +44,8 @@ export interface HeatmapState {
   window: number;
   module: string;
   selected: number[];
+  token: number;
+  layer: number;
   cancel: number;
 }
 
@@ -91,4 +93,10 @@ export class Values {
 
 export function isStale(model: Model): boolean {
   return model.get("window") !== model.get("shown");
+}
+
+/** The pinned cell, told by its token and layer; nothing where no token is. */
+export function cellOf(rows: Row[], token: number, layer: number): number[] {
+  const row = rows.findIndex(({ position, count }) => position <= token && token < position + count);
+  return token < 0 || row < 0 ? [] : [row, layer];
 }

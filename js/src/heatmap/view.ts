@@ -9,7 +9,7 @@ import { moved } from "./cursor";
 import { drawLabels, drawMap, drawScale, widestLabel } from "./draw";
 import { cellAt, cellBox, layout } from "./layout";
 import type { Cell, Model } from "./state";
-import { isStale, Values } from "./state";
+import { cellOf, isStale, Values } from "./state";
 import { asSentence, describe, summary } from "./words";
 
 const KEYS = "Arrows move, Enter pins, Esc releases, C copies the value, M switches the sub-block.";
@@ -47,7 +47,8 @@ export function mapView(
   let place = layout(600, 1, 1, 100);
   let pointer: Cell | undefined;
   let cursor: Cell = startOf(model);
-  let dismissed = false;
+  let dismissed = model.get("token") >= 0; // a cell that nobody has pointed at here says nothing yet
+  let pinning = false;
   const focused = () => document.activeElement === grid && grid.matches(":focus-visible");
   const pinned = (): Cell | undefined => {
     const [row, layer] = model.get("selected");
@@ -96,7 +97,12 @@ export function mapView(
   const pin = (cell: Cell | undefined) => {
     const now = pinned();
     const same = cell && now && now.row === cell.row && now.layer === cell.layer;
-    model.set("selected", cell && !same ? [cell.row, cell.layer] : []);
+    const row = cell && !same ? model.get("rows")[cell.row] : undefined;
+    pinning = true;
+    if (cell && row) model.set("layer", cell.layer);
+    model.set("token", row ? row.position : -1);
+    model.set("selected", cell && row ? [cell.row, cell.layer] : []);
+    pinning = false;
     model.save_changes();
   };
   const under = (event: PointerEvent | MouseEvent) =>
@@ -150,6 +156,18 @@ export function mapView(
     event.preventDefault();
     event.stopPropagation();
   });
+
+  // linked to another widget, which knows tokens and no rows
+  const follow = () => {
+    const cell = cellOf(model.get("rows"), model.get("token"), model.get("layer"));
+    if (pinning || String(cell) === String(model.get("selected"))) return;
+    if (cell[0] !== undefined && cell[1] !== undefined) cursor = { row: cell[0], layer: cell[1] };
+    dismissed = true;
+    model.set("selected", cell);
+    model.save_changes();
+  };
+  model.on("change:token", follow);
+  model.on("change:layer", follow);
 
   const resized = new ResizeObserver(redraw);
   resized.observe(box);

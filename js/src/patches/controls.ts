@@ -24,6 +24,7 @@ export function controls(model: Model, signal: AbortSignal): { node: HTMLElement
       disabled: layers.length < 2,
     }),
   ];
+  if (model.get("targets").length) parts.push(targetChoice(model, signal, set));
   if (model.get("kinds").length > 1)
     parts.push(choice("grid", "view of the picture", model.get("kinds"), model, signal, set));
   const scales = [
@@ -107,6 +108,31 @@ function choice(
   node.append(...inputs.map((one) => one.label));
   const update = () => {
     for (const { input } of inputs) input.checked = input.value === model.get(trait);
+  };
+  return { node, update };
+}
+
+/** Which of several targets receives what is shown. */
+function targetChoice(model: Model, signal: AbortSignal, set: Set): Control {
+  const select = element("select", { "aria-label": "target" });
+  const node = element("label", { class: "mw-number" }, element("span", {}, "Into"), select);
+  select.addEventListener("change", () => set("token", Number(select.value)), { signal });
+  const option = (value: number, text: string) => element("option", { value }, text);
+  let built = "";
+  const update = () => {
+    const token = model.get("token");
+    const targets = model.get("targets");
+    const unknown = token >= 0 && !targets.some(({ position }) => position === token);
+    const now = `${targets.map(({ position }) => position)} ${unknown ? token : ""}`;
+    if (now !== built) {
+      built = now;
+      select.replaceChildren(
+        option(-1, `mean of ${targets.length} tokens`),
+        ...targets.map(({ position, name }) => option(position, `${name} (${position})`)),
+        ...(unknown ? [option(token, `token ${token}`)] : []),
+      );
+    }
+    select.value = String(token);
   };
   return { node, update };
 }

@@ -21,6 +21,9 @@ export interface PatchState {
   kinds: { key: string; name: string }[];
   sinks: { token: number; reason: string }[];
   colors: Record<"light" | "dark", DataView>;
+  targets: { position: number; name: string }[]; // of contributions to several
+  stacked: WireTensor; // (targets, layers, visual tokens)
+  token: number; // position of the target on show, -1 for `values`, the mean of all
   layer: number;
   selected: number[];
   top_k: number;
@@ -49,7 +52,7 @@ export interface Patch extends Box {
   column: number;
 }
 
-/** The values of all visual tokens at all layers. */
+/** The values of all visual tokens at all layers; NaN where nothing is known about the target. */
 export interface Values {
   data: Float32Array | Uint8Array;
   count: number; // visual tokens
@@ -58,7 +61,23 @@ export interface Values {
 
 export function readValues(model: Model): Values {
   const wire = model.get("values");
-  return { data: decode(wire), layers: wire.shape[0] ?? 0, count: wire.shape[1] ?? 0 };
+  const [layers = 0, count = 0] = wire.shape;
+  if (model.get("token") < 0) return { data: decode(wire), layers, count };
+  const size = layers * count;
+  const target = model.get("targets").findIndex(({ position }) => position === model.get("token"));
+  const data =
+    target < 0
+      ? new Float32Array(size).fill(Number.NaN)
+      : decode(model.get("stacked")).subarray(target * size, (target + 1) * size);
+  return { data, layers, count };
+}
+
+/** What receives the values on show, in words. */
+export function targetName(model: Model): string {
+  const token = model.get("token");
+  if (token < 0) return model.get("target");
+  const name = model.get("targets").find(({ position }) => position === token)?.name;
+  return name === undefined ? `token ${token}, not computed yet` : `“${name}”`;
 }
 
 /** The patches of the grids of one kind, by token. */

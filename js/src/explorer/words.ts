@@ -1,0 +1,114 @@
+// The words of the question, of which a run can be marked as the constraint: by pointer, or with the arrow keys and Enter.
+
+import { element, uniqueName } from "../lib/dom";
+import { contains, pieces, type Range, rangeOf, spanOf, stepped } from "./marking";
+import type { QuestionModel } from "./state";
+
+export function wordMarker(
+  model: QuestionModel,
+  signal: AbortSignal,
+  marked: (start: number, end: number) => void,
+): { node: HTMLElement; update: () => void } {
+  const id = uniqueName("word");
+  const node = element("div", {
+    class: "mw-words",
+    role: "listbox",
+    tabindex: 0,
+    "aria-multiselectable": "true",
+    "aria-label": "words of the question; the marked ones are the constraint",
+    title: "Mark the words that point at the picture: drag over them, or use the arrow keys, Shift and Enter",
+  });
+  let options: HTMLElement[] = [];
+  let built = "";
+  let holding: Range | undefined; // being marked, not asked yet
+  let dragging = false;
+
+  const current = () => rangeOf(model.get("words"), model.get("span"));
+  const show = () => {
+    const range = holding ?? current();
+    options.forEach((option, index) => {
+      option.setAttribute("aria-selected", String(contains(range, index)));
+      option.classList.toggle("mw-held", contains(holding, index));
+      option.classList.toggle("mw-active", holding?.to === index);
+    });
+    if (holding) node.setAttribute("aria-activedescendant", `${id}-${holding.to}`);
+    else node.removeAttribute("aria-activedescendant");
+  };
+  const build = () => {
+    options = [];
+    node.replaceChildren(
+      ...pieces(model.get("question"), model.get("words")).map(({ text, word }) => {
+        if (word < 0) return text;
+        const option = element("span", { role: "option", id: `${id}-${word}`, "data-word": word }, text);
+        options.push(option);
+        return option;
+      }),
+    );
+  };
+  const commit = () => {
+    const range = holding;
+    holding = undefined;
+    dragging = false;
+    show();
+    if (!range) return;
+    const [start, end] = spanOf(model.get("words"), range);
+    const now = current();
+    const same = now && String(spanOf(model.get("words"), now)) === String([start, end]);
+    if (same) marked(0, 0);
+    else marked(start, end);
+  };
+  const under = (event: PointerEvent) => {
+    const at = document.elementFromPoint(event.clientX, event.clientY)?.closest<HTMLElement>("[data-word]");
+    return at && node.contains(at) ? Number(at.dataset.word) : undefined;
+  };
+  const listen = <K extends keyof HTMLElementEventMap>(type: K, action: (event: HTMLElementEventMap[K]) => void) =>
+    node.addEventListener(type, action, { signal });
+  listen("pointerdown", (event) => {
+    const word = under(event);
+    if (event.button !== 0 || word === undefined) return;
+    const now = current();
+    holding = event.shiftKey && now ? { from: now.from, to: word } : { from: word, to: word };
+    dragging = true;
+    node.setPointerCapture(event.pointerId);
+    show();
+  });
+  listen("pointermove", (event) => {
+    const word = dragging ? under(event) : undefined;
+    if (!holding || word === undefined) return;
+    holding = { from: holding.from, to: word };
+    show();
+  });
+  listen("pointerup", () => {
+    if (dragging) commit();
+  });
+  const letGo = () => {
+    holding = undefined;
+    dragging = false;
+    show();
+  };
+  listen("pointercancel", letGo);
+  listen("blur", letGo);
+  listen("keydown", (event) => {
+    if (event.altKey || event.metaKey || event.ctrlKey) return;
+    const now = current() ?? { from: 0, to: 0 };
+    const to = stepped(holding ?? { from: now.from, to: now.to }, event.key, event.shiftKey, options.length);
+    if (to) holding = to;
+    else if (event.key === "Enter" || event.key === " ") commit();
+    else if (event.key === "Escape" && holding) holding = undefined;
+    else if (event.key === "Backspace" || event.key === "Delete") marked(0, 0);
+    else return; // not ours: JupyterLab may have it
+    show();
+    event.preventDefault();
+    event.stopPropagation();
+  });
+  const update = () => {
+    const now = `${model.get("generation")} ${model.get("question")}`;
+    if (now !== built) {
+      built = now;
+      holding = undefined;
+      build();
+    }
+    show();
+  };
+  return { node, update };
+}

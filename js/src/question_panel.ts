@@ -1,0 +1,206 @@
+// The question of mw.Explorer: its words, its picture, its answer, and what the kernel is doing about it.
+
+import type { RenderProps } from "@anywidget/types";
+import { SILENT, sender } from "./explorer/send";
+import type { QuestionModel, QuestionState } from "./explorer/state";
+import { wordMarker } from "./explorer/words";
+import { copyText } from "./lib/copy";
+import { element } from "./lib/dom";
+import { number } from "./lib/format";
+import { replacePicture } from "./lib/picture";
+import { onThemeChange, themeOf } from "./lib/theme";
+import "./question_panel.css";
+
+const PATIENCE_MS = 250; // quick answers show no progress
+const SETTLE_MS = 400; // until the views of a new question stand
+
+function render({ model, el, signal }: RenderProps<QuestionState>): void {
+  const root = element("div", { class: "mw mw-asking", "data-lm-suppress-shortcuts": "true" });
+  const kernel = sender(model, () => update(), signal);
+  const words = wordMarker(model, signal, (start, end) => kernel.send({ kind: "constraint", start, end, question: model.get("question") }));
+  const picture = thumbnail(model, signal);
+  const ask = form(model, signal, kernel.send);
+  const answer = answerLine(model);
+  const notes = element("ul", { class: "mw-notes", "aria-label": "why a view is missing" });
+  const status = statusLine(model, signal, kernel);
+  const error = element("p", { class: "mw-failed", role: "alert" });
+  const text = element("div", { class: "mw-text" }, words.node, answer.node, ask.node, status.node, error, notes);
+  root.append(picture.node, text);
+  el.append(root);
+
+  const dark = () => {
+    root.dataset.theme = themeOf(root);
+  };
+  const update = () => {
+    for (const part of [words, picture, ask, answer, status]) part.update();
+    error.textContent = kernel.silent() ? SILENT : model.get("error");
+    const texts = model.get("notes");
+    notes.replaceChildren(...texts.map((note) => element("li", {}, note)));
+    notes.hidden = !texts.length;
+    root.dataset.generation = String(model.get("generation"));
+    root.dataset.state = model.get("state");
+  };
+  for (const name of ["question", "span", "words", "answer", "top", "notes", "state", "message", "error"] as const)
+    model.on(`change:${name}`, update);
+  for (const name of ["can_undo", "can_redo", "image", "pictured", "generation"] as const)
+    model.on(`change:${name}`, update);
+  keepHeight(model, root, signal);
+  dropTarget(root, signal, (file) => void upload(file, kernel.send));
+  onThemeChange(dark, signal);
+  replacePicture(model.get("picture_id"), signal);
+  requestAnimationFrame(dark);
+  dark();
+  update();
+}
+
+type Send = (content: Record<string, unknown>, buffers?: ArrayBuffer[]) => void;
+
+function form(model: QuestionModel, signal: AbortSignal, send: Send) {
+  const field = element("input", { type: "text", "aria-label": "question", spellcheck: "false" });
+  const button = (text: string, action: () => void, kind = "button") => {
+    const made = element("button", { type: kind }, text);
+    made.addEventListener("click", action, { signal });
+    return made;
+  };
+  const file = element("input", { type: "file", accept: "image/*", hidden: true, "aria-label": "picture file" });
+  const choose = button("Picture…", () => file.click());
+  const undo = button("Undo", () => send({ kind: "undo" }));
+  const redo = button("Redo", () => send({ kind: "redo" }));
+  const said = element("span", { role: "status", class: "mw-copied" });
+  const copy = button("Copy as code", async () => {
+    const done = await copyText(model.get("head") + model.get("code"));
+    said.textContent = done ? "Copied." : "The browser does not let this page copy.";
+    setTimeout(() => said.replaceChildren(), 4000);
+  });
+  const node = element(
+    "form",
+    { class: "mw-form" },
+    field,
+    button("Ask", () => {}, "submit"),
+    element("span", { class: "mw-buttons" }, choose, undo, redo, copy, said),
+    file,
+  );
+  const submit = (event: Event) => {
+    event.preventDefault();
+    const text = field.value.trim();
+    // also if it is what stands there: the kernel may be about to answer another question
+    if (text) send({ kind: "ask", text });
+  };
+  node.addEventListener("submit", submit, { signal });
+  const chosen = () => {
+    const [given] = file.files ?? [];
+    if (given) void upload(given, send);
+    file.value = "";
+  };
+  file.addEventListener("change", chosen, { signal });
+  // JupyterLab takes keys of a cell for itself
+  node.addEventListener("keydown", (event) => event.stopPropagation(), { signal });
+  let built = -1;
+  const update = () => {
+    if (built !== model.get("generation")) {
+      built = model.get("generation");
+      field.value = model.get("question");
+    }
+    undo.disabled = !model.get("can_undo");
+    redo.disabled = !model.get("can_redo");
+    choose.hidden = !model.get("takes_pictures");
+  };
+  return { node, update };
+}
+
+async function upload(file: File, send: Send): Promise<void> {
+  send({ kind: "picture", name: file.name }, [await file.arrayBuffer()]);
+}
+
+/** Files dropped anywhere on the panel. */
+function dropTarget(root: HTMLElement, signal: AbortSignal, dropped: (file: File) => void): void {
+  const over = (event: DragEvent) => {
+    if (![...(event.dataTransfer?.types ?? [])].includes("Files")) return;
+    event.preventDefault();
+    event.stopPropagation();
+    root.classList.toggle("mw-over", event.type === "dragover");
+    const [file] = event.type === "drop" ? (event.dataTransfer?.files ?? []) : [];
+    if (file) dropped(file);
+  };
+  for (const type of ["dragover", "dragleave", "drop"] as const) root.addEventListener(type, over, { signal });
+}
+
+/** The picture, as long as no other view shows it. */
+function thumbnail(model: QuestionModel, signal: AbortSignal) {
+  const node = element("img", { class: "mw-thumbnail", alt: "the picture that the question is about" });
+  let shown: DataView | undefined;
+  let url = "";
+  const forget = () => URL.revokeObjectURL(url);
+  signal.addEventListener("abort", forget);
+  const update = () => {
+    const image = model.get("image");
+    if (image !== shown) {
+      shown = image;
+      forget();
+      const { buffer, byteOffset, byteLength } = image;
+      url = URL.createObjectURL(new Blob([buffer.slice(byteOffset, byteOffset + byteLength) as ArrayBuffer]));
+      node.src = url;
+    }
+    node.hidden = !image.byteLength || model.get("pictured");
+  };
+  return { node, update };
+}
+
+function answerLine(model: QuestionModel) {
+  const node = element("div", { class: "mw-answers" });
+  const update = () => {
+    const answer = model.get("answer");
+    const list = element("ol", { class: "mw-top", "aria-label": "likeliest first tokens" });
+    for (const { token, p } of model.get("top")) {
+      const bar = element("i", { "aria-hidden": "true" });
+      bar.style.width = `${Math.max(1, Math.round(40 * p))}px`;
+      list.append(element("li", {}, bar, element("span", {}, token), element("small", {}, number(p))));
+    }
+    node.replaceChildren(element("b", {}, answer || "…"), ...(answer ? [list] : []));
+  };
+  return { node, update };
+}
+
+function statusLine(model: QuestionModel, signal: AbortSignal, kernel: { send: Send; silent: () => boolean }) {
+  const text = element("span", { role: "status" });
+  const bar = element("progress", { "aria-label": "computing" });
+  const cancel = element("button", { type: "button" }, "Cancel");
+  const node = element("div", { class: "mw-status" }, bar, text, cancel);
+  cancel.addEventListener("click", () => kernel.send({ kind: "cancel" }), { signal });
+  let since = 0;
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  signal.addEventListener("abort", () => clearTimeout(timer));
+  const update = () => {
+    const running = model.get("state") === "running";
+    if (running && !since) {
+      since = performance.now();
+      timer = setTimeout(update, PATIENCE_MS + 5);
+    } else if (!running) since = 0;
+    const busy = running && performance.now() - since >= PATIENCE_MS;
+    bar.hidden = cancel.hidden = !busy;
+    node.hidden = !busy && model.get("state") !== "stopped";
+    text.textContent = busy || !running ? model.get("message") : "";
+  };
+  return { node, update };
+}
+
+/** While the views of another question are made, the page below keeps its place. */
+function keepHeight(model: QuestionModel, root: HTMLElement, signal: AbortSignal): void {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  signal.addEventListener("abort", () => clearTimeout(timer));
+  const box = () => root.closest<HTMLElement>(".mw-explorer");
+  const release = () => {
+    clearTimeout(timer);
+    if (model.get("state") === "running") return;
+    timer = setTimeout(() => box()?.style.removeProperty("min-height"), SETTLE_MS);
+  };
+  model.on("change:state", release);
+  model.on("change:generation", () => {
+    clearTimeout(timer);
+    const all = box();
+    if (all) all.style.minHeight = `${Math.max(all.offsetHeight, Number.parseFloat(all.style.minHeight) || 0)}px`;
+    release();
+  });
+}
+
+export default { render };

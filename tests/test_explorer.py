@@ -1,0 +1,485 @@
+"""The Explorer without a browser: what follows what, generations, undo, the copied code, and what it says when something is wrong."""
+
+from __future__ import annotations
+
+import io
+import re
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import anywidget
+import ipywidgets
+import numpy as np
+import pytest
+from PIL import Image
+
+import mllm_widgets as mw
+from mllm_widgets.errors import FlowError, QuestionError, WidgetError
+from mllm_widgets.tracing import PixelNoise
+from mllm_widgets.widgets import explorer_work, wire
+from mllm_widgets.widgets.explorer_view import History, View
+from mllm_widgets.widgets.lens_panel import LensPanel
+from mllm_widgets.widgets.question_panel import QuestionPanel, uploaded, words_of
+from mllm_widgets.widgets.trials_panel import TrialsPanel
+from tests.families.tiny_llava import llava_next
+from tests.families.tiny_llava import question as tiny_question
+
+LONG = 60
+STATE_TS = Path(__file__).resolve().parent.parent / "js" / "src" / "explorer" / "state.ts"
+
+
+@pytest.fixture
+def explorer(vlm, question):
+    made = mw.Explorer(vlm, question)
+    assert made.wait(LONG)
+    yield made
+    made.close()
+
+
+def say(explorer: mw.Explorer, kind: str, *buffers: bytes, **content: Any) -> None:
+    """What the browser would send."""
+    explorer._heard({"kind": kind, "id": 1, **content}, list(buffers))
+
+
+def png(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def shown(explorer: mw.Explorer) -> list[str]:
+    """The questions that the views on show belong to."""
+    views = [explorer.heatmap, explorer.grid]
+    return [explorer.panel.question, *(view.question for view in views if view is not None)]
+
+
+# --- what is shown ------------------------------------------------------------------------------------------------------------
+
+
+def test_every_view_is_of_the_question_and_has_the_values_python_gives(explorer, vlm, question):
+    assert explorer.answer.text == "Paris"
+    assert shown(explorer) == [question.text] * 3
+    wanted = mw.causal_trace(vlm, question).restored.values
+    assert np.abs(wire.array(explorer.heatmap.values) - wanted).max() <= 1e-6
+    flow = mw.attention_contributions(vlm, question, target=explorer.view.token)
+    assert np.allclose(explorer.grid.patch_map.values, flow.norms.sel(token=flow.visual).values, atol=1e-5)
+    lens = mw.logit_lens(vlm, question, explorer.view.token)
+    place = explorer.lens.positions.index(explorer.view.token)
+    words = explorer.lens.words[place][3]
+    assert [w["p"] for w in words] == pytest.approx([p for _, p in lens.words(3, explorer.view.token)], abs=1e-5)
+    assert [child for column in explorer.children[1:] for child in column.children] == [
+        explorer.heatmap,
+        explorer.lens,
+        explorer.grid,
+        explorer.trials,
+    ]
+
+
+def test_it_begins_at_the_last_constraint_token_where_the_picture_writes_most(explorer, vlm, question):
+    flow = mw.attention_contributions(vlm, question, target=vlm.encode(question).constraint[-1])
+    assert explorer.view.token == flow.targets[0]
+    assert explorer.view.layer == flow.peak_layer
+    assert not explorer.panel.can_undo
+
+
+def test_a_cell_of_the_map_takes_grid_and_lens_with_it(explorer, vlm, question):
+    explorer.heatmap.set_state({"token": 77, "layer": 5, "selected": [14, 5]})
+    assert (explorer.grid.token, explorer.grid.layer) == (77, 5)
+    assert (explorer.lens.token, explorer.lens.layer) == (77, 5)
+    assert (explorer.view.token, explorer.view.layer) == (77, 5)
+    flow = mw.attention_contributions(vlm, question, target=77)
+    assert np.allclose(explorer.grid.patch_map.values, flow.norms.sel(token=flow.visual).values, atol=1e-5)
+
+
+def test_what_came_from_the_browser_is_not_sent_back_to_other_views(explorer, monkeypatch):
+    sent = []
+    monkeypatch.setattr(
+        ipywidgets.Widget, "send_state", lambda self, key=None: sent.append((type(self).__name__, key)), raising=True
+    )
+    explorer.grid.set_state({"layer": 4})
+    names = [name for name, key in sent if key and "layer" in key]
+    assert not {"TraceHeatmap", "LensPanel", "Selection"} & set(names)
+    explorer.select(layer=2)  # from the kernel it must be sent
+    assert {name for name, key in sent if key == "layer"} >= {"TraceHeatmap", "LensPanel", "PatchGrid"}
+
+
+def test_single_views_are_tied_by_links_that_need_no_kernel(explorer):
+    tied = {
+        (link.source[0], link.source[1], link.target[0], link.target[1])
+        for link in explorer.selection._links
+        if isinstance(link, ipywidgets.widgets.widget_link.Link)
+    }
+    selection = explorer.selection
+    for widget in (explorer.heatmap, explorer.grid, explorer.lens):
+        assert (selection, "layer", widget, "layer") in tied
+        assert (selection, "token", widget, "token") in tied
+    assert (selection, "patches", explorer.grid, "selected") in tied
+    assert (selection, "patches", explorer.trials, "patches") in tied
+
+
+def test_a_token_that_was_not_sent_is_computed_when_it_is_selected(vlm, question, monkeypatch):
+    monkeypatch.setattr(explorer_work, "MOST_TARGETS", 1)
+    explorer = mw.Explorer(vlm, question)
+    assert explorer.wait(LONG)
+    assert {target["position"] for target in explorer.grid.targets} == {75, 78}
+    explorer.select(token=72)
+    assert explorer.wait(LONG)
+    flow = mw.attention_contributions(vlm, question, target=72)
+    assert np.allclose(explorer.grid.patch_map.values, flow.norms.sel(token=flow.visual).values, atol=1e-5)
+    explorer.close()
+
+
+# --- another question -----------------------------------------------------------------------------------------------------------
+
+
+def test_another_constraint_is_traced(explorer, question):
+    start = question.text.index("city")
+    say(explorer, "constraint", start=start, end=start + 4)
+    assert explorer.wait(LONG)
+    assert explorer.question.constraint == "city"
+    assert explorer.panel.span == [start, start + 4]
+    assert [row["label"] for row in explorer.heatmap.rows if row["constraint"]] == ["·city"]
+
+
+def test_the_second_of_two_equal_words_can_be_marked(vlm, question):
+    explorer = mw.Explorer(vlm, replace(question, text="Which city is the city of this building?"))
+    say(explorer, "constraint", start=18, end=22)
+    assert explorer.panel.span == [18, 22]
+    assert (explorer.question.constraint, explorer.question.occurrence) == ("city", 1)
+    explorer.close()
+
+
+def test_a_question_without_a_constraint_asks_for_one_and_shows_the_rest(vlm, question):
+    explorer = mw.Explorer(vlm, replace(question, constraint=None))
+    assert explorer.wait(LONG)
+    assert explorer.heatmap is None
+    assert any("mark those that point at the picture" in note for note in explorer.panel.notes)
+    assert explorer.view.token == 78
+    assert explorer.grid is not None
+    say(explorer, "constraint", start=20, end=33)
+    assert explorer.wait(LONG)
+    assert explorer.heatmap is not None
+    assert explorer.panel.notes == []
+    explorer.close()
+
+
+def test_views_of_the_old_question_are_gone_before_the_new_words_stand_there(explorer, question):
+    before = []
+    explorer.panel.observe(
+        lambda change: before.append((explorer.heatmap, explorer.grid, explorer.lens, explorer.children)), "question"
+    )
+    explorer.ask(replace(question, text="What is the country of this building?"))
+    assert before == [(None, None, None, (explorer.panel,))]
+    assert explorer.wait(LONG)
+    assert explorer.answer.text == "France"
+
+
+def test_ten_quick_questions_never_show_two_at_once(explorer, question):
+    places = ("city", "country", "height", "name", "year")
+    asked = [replace(question, text=f"What is the {places[i % 5]} of this building?") for i in range(10)]
+    mixed, stop = [], threading.Event()
+
+    def watch() -> None:
+        while not stop.is_set():
+            with explorer._lock:
+                seen = set(shown(explorer))
+                if len(seen) > 1:
+                    mixed.append(seen)
+            time.sleep(0.002)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    for one in asked:
+        explorer.ask(one)
+        time.sleep(0.05)
+    assert explorer.wait(LONG)
+    stop.set()
+    watcher.join()
+    assert mixed == []
+    assert shown(explorer) == [asked[-1].text] * 3
+    assert explorer.generation == 11
+
+
+def test_results_of_an_old_question_are_not_installed(explorer, question, monkeypatch):
+    begun, go = threading.Event(), threading.Event()
+    real = explorer_work._flow
+
+    def slow(*arguments):
+        begun.set()
+        go.wait(LONG)
+        real(*arguments)
+
+    monkeypatch.setattr(explorer_work, "_flow", slow)
+    explorer.ask(replace(question, text="What is the country of this building?"))
+    assert begun.wait(LONG)
+    explorer.undo()  # everything about that one is known
+    go.set()
+    assert explorer.wait(LONG)
+    assert shown(explorer) == [question.text] * 3
+
+
+def test_another_picture_is_asked_about(explorer):
+    other = mw.datasets.demo_question("Taj Mahal").image
+    say(explorer, "picture", png(other), name="taj.png")
+    assert explorer.wait(LONG)
+    assert explorer.answer.text == "Agra"
+    assert np.array_equal(np.asarray(explorer.grid.patch_map.image), np.asarray(other))
+
+
+# --- by cause -------------------------------------------------------------------------------------------------------------------
+
+
+def test_traced_patches_are_a_row_with_the_values_python_gives(explorer, vlm, question):
+    explorer.select(patches=list(range(64)))
+    explorer.trace_patches()
+    assert explorer.wait(LONG)
+    sigma = explorer._findings(question).sigma
+    modules = ("residual", "mlp", "self_attn")
+    visual = np.flatnonzero(vlm.encode(question).visual).tolist()
+    wanted = mw.causal_trace(
+        vlm, question, corruption=PixelNoise(sigma=sigma), modules=modules, groups=[visual]
+    ).group_effect
+    assert float(abs(wanted).max()) > 0.1
+    row = explorer.trials.rows[0]
+    assert row["state"] == "done"
+    for module in modules:
+        assert row["effects"][module] == pytest.approx(wanted.sel(module=module).values[:, 0].tolist(), abs=1e-5)
+        assert explorer.results[0][module] == pytest.approx(row["effects"][module])
+
+
+def test_blocked_patches_are_a_row_with_the_values_python_gives(explorer, vlm, question):
+    explorer.select(patches=list(range(64)))
+    explorer.heatmap.window = 3
+    explorer.block_patches()
+    assert explorer.wait(LONG)
+    cut = mw.attention_knockout(vlm, question, "visual", "constraint", window=3)
+    row = explorer.trials.rows[0]
+    assert row["effects"]["change"] == pytest.approx(cut.change.values.tolist(), abs=1e-6)
+    every = mw.attention_knockout(vlm, question, "visual", "constraint", window=None)
+    assert row["all"] == pytest.approx(float(every.change[0]), abs=1e-6)
+    assert row["all"] < -0.5
+    assert "Blocked 64 patches from “this building”, window 3" in row["label"]
+
+
+def test_rows_can_be_removed_and_a_test_is_not_done_twice(explorer):
+    explorer.select(patches=[1, 2])
+    say(explorer, "block")
+    assert explorer.wait(LONG)
+    begun = explorer._jobs.started
+    say(explorer, "block")
+    assert explorer._jobs.started == begun
+    assert len(explorer.trials.rows) == 1
+    say(explorer, "forget", trial=0)
+    assert explorer.trials.rows == []
+
+
+def test_without_patches_there_is_nothing_to_test(explorer):
+    with pytest.raises(WidgetError, match="no patches are selected"):
+        explorer.trace_patches()
+    say(explorer, "block")
+    assert "no patches are selected" in explorer.panel.error
+
+
+# --- undo, code -----------------------------------------------------------------------------------------------------------------
+
+
+def test_everything_the_user_did_is_undone_and_done_again(explorer, question):
+    first = explorer.view
+    explorer.select(patches=[3])
+    explorer.heatmap.window = 2
+    explorer.ask(replace(question, text="What is the country of this building?"))
+    assert explorer.wait(LONG)
+    asked = explorer.view
+    explorer.undo()
+    assert explorer.question is question
+    assert explorer.wait(LONG)
+    assert (explorer.heatmap.window, explorer.grid.selected) == (2, [3])
+    explorer.undo()
+    assert explorer.heatmap.window == 1
+    explorer.undo()
+    assert explorer.view == first
+    assert explorer.grid.selected == []
+    assert not explorer.panel.can_undo
+    explorer.undo()  # nothing left
+    for _ in range(3):
+        explorer.redo()
+    assert explorer.view == replace(asked, layer=explorer.view.layer)
+    assert not explorer.panel.can_redo
+
+
+def test_quick_moves_of_one_control_are_one_step_to_undo(question):
+    now = [0.0]
+    first = View(question)
+    history = History(first, clock=lambda: now[0])
+    for layer in (1, 2, 3):
+        history.push(replace(first, layer=layer), "selection")
+        now[0] += 0.2
+    now[0] += 5
+    history.push(replace(first, layer=4), "selection")
+    assert history.step(back=True).layer == 3
+    assert history.step(back=True) == first
+    assert history.step(back=True) is None
+    assert history.step(back=False).layer == 3
+
+
+def test_the_copied_code_gives_what_is_on_show(explorer):
+    explorer.select(token=77, layer=6, patches=[10, 11])
+    explorer.heatmap.window = 3
+    explorer.trace_patches()
+    explorer.block_patches()
+    assert explorer.wait(LONG)
+    code = explorer.panel.head + explorer.panel.code
+    assert code == explorer.code()
+    scope: dict[str, Any] = {}
+    exec(code, scope)
+    assert scope["answer"].text == explorer.answer.text
+    assert np.allclose(scope["trace"].restored.values, explorer.trace.restored.values, atol=1e-5)
+    assert (scope["heatmap"].token, scope["heatmap"].layer) == (77, 6)
+    assert (scope["patches"].layer, scope["patches"].selected) == (6, [10, 11])
+    assert np.allclose(scope["patches"].patch_map.values, explorer.grid.patch_map.values, atol=1e-5)
+    traced, blocked = explorer.results
+    for module, effects in traced.items():
+        assert scope["trial_1"].group_effect.sel(module=module).values[:, 0] == pytest.approx(effects, abs=1e-5)
+    assert scope["trial_2"].change.values == pytest.approx(blocked["change"], abs=1e-5)
+
+
+def test_the_picture_has_question_answer_and_views(explorer, question):
+    picture = explorer.picture()
+    assert picture.width > explorer.heatmap.picture().width
+    assert picture.height > explorer.grid.picture().height
+    alone = mw.Explorer(explorer._vlm, replace(question, constraint=None))
+    assert alone.wait(LONG)
+    assert alone.picture().height > 200
+    alone.close()
+
+
+# --- wrong inputs, other models ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("image", "kind"),
+    [
+        (Image.new("CMYK", (40, 30), (0, 200, 0, 0)), "TIFF"),
+        (Image.fromarray(np.full((30, 40), 40000, dtype=np.uint16)), "PNG"),
+        (Image.new("RGBA", (40, 30), (0, 0, 0, 0)), "PNG"),
+        (Image.new("P", (40, 30)), "GIF"),
+    ],
+)
+def test_uploaded_pictures_of_every_kind_are_read(image, kind):
+    found = uploaded(png(image, kind), "file")
+    assert (found.mode, found.size) == ("RGB", (40, 30))
+    if image.mode == "RGBA":
+        assert found.getpixel((0, 0)) == (255, 255, 255)
+
+
+def test_of_an_animation_the_first_frame_is_taken():
+    frames = [Image.new("RGB", (20, 20), color) for color in ("red", "blue")]
+    data = png(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    red, _, blue = uploaded(data, "moving.gif").getpixel((5, 5))
+    assert red > 250
+    assert blue < 5
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [(b"no picture", "'x.png' cannot be read as a picture"), (b"", "cannot be read"), (b"0" * 40_000_001, "40 MB")],
+)
+def test_what_is_no_picture_is_said_in_the_panel(explorer, data, words):
+    before = explorer.view
+    say(explorer, "picture", data, name="x.png")
+    assert words in explorer.panel.error
+    assert explorer.view == before
+    say(explorer, "undo")
+    assert explorer.panel.error == ""
+
+
+def test_a_picture_with_too_many_pixels_is_refused(monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(QuestionError, match="more pixels than can be decoded safely"):
+        uploaded(png(Image.new("RGB", (12, 12))), "huge.png")
+
+
+def test_an_empty_question_is_said_in_the_panel(explorer):
+    say(explorer, "ask", text="  ")
+    assert "is no question" in explorer.panel.error
+    assert explorer.generation == 1
+
+
+def test_what_fails_in_the_model_is_said_in_the_panel_and_can_be_tried_again(vlm, question, monkeypatch):
+    def broken(*_):
+        raise RuntimeError("CUDA out of memory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(explorer_work, "_flow", broken)
+        explorer = mw.Explorer(vlm, question)
+        assert explorer.wait(LONG)
+        assert explorer.panel.state == "error"
+        assert explorer.panel.error == "RuntimeError: CUDA out of memory"
+        assert explorer.heatmap is not None
+    explorer.select(layer=1)
+    assert explorer.wait(LONG)
+    assert explorer.grid is not None
+    assert explorer.panel.state == "idle"
+    explorer.close()
+
+
+def test_a_tiled_picture_works(question):
+    explorer = mw.Explorer(llava_next(most=6), tiny_question(200, 300))
+    assert explorer.wait(LONG)
+    assert explorer.panel.error == ""
+    assert explorer.grid is not None
+    explorer.select(patches=explorer.grid.top(3))
+    explorer.trace_patches()
+    explorer.block_patches()
+    assert explorer.wait(LONG)
+    assert [row["state"] for row in explorer.trials.rows] == ["done", "done"]
+    explorer.close()
+
+
+def test_wrong_arguments_are_sentences(vlm, question):
+    with pytest.raises(FlowError, match="vlm is a str"):
+        mw.Explorer("demo", question)  # type: ignore[arg-type]
+    with pytest.raises(WidgetError, match="does not take windows"):
+        mw.Explorer(vlm, question, windows=3)
+    with pytest.raises(WidgetError, match="window=9 is not in this model; expected a whole number from 1 to 8"):
+        mw.Explorer(vlm, question, window=9)
+    with pytest.raises(WidgetError, match="token=400 is no position"):
+        mw.Explorer(vlm, question, token=400)
+
+
+def test_closing_it_closes_every_view_and_stops_the_worker(vlm, question):
+    explorer = mw.Explorer(vlm, question)
+    assert explorer.wait(LONG)
+    views = [explorer.heatmap, explorer.grid, explorer.lens, explorer.panel, explorer.trials, explorer.selection]
+    explorer.ask(replace(question, text="What is the country of this building?"))
+    explorer.close()
+    assert explorer._jobs.wait(LONG)
+    assert all(view.comm is None for view in views)
+
+
+# --- parts ----------------------------------------------------------------------------------------------------------------------
+
+
+def test_words_are_told_without_the_punctuation_around_them():
+    text = "“Who's” there, 北京?"
+    assert [(w["text"], text[w["start"] : w["end"]]) for w in words_of(text)] == [
+        ("Who's", "Who's"),
+        ("there", "there"),
+        ("北京", "北京"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("widget", "interface"),
+    [(QuestionPanel, "QuestionState"), (TrialsPanel, "TrialsState"), (LensPanel, "LensState")],
+)
+def test_the_traits_are_the_fields_the_front_end_knows(widget, interface):
+    fields = re.search(rf"interface {interface} \{{\n(.*?)\n\}}", STATE_TS.read_text(), re.DOTALL)
+    assert fields is not None
+    ours = set(widget.class_traits(sync=True)) - set(anywidget.AnyWidget.class_traits(sync=True))
+    assert {name for name in ours if not name.startswith("_")} == set(
+        re.findall(r"^ {2}(\w+):", fields[1], re.MULTILINE)
+    )
