@@ -150,10 +150,12 @@ def a_flow(shown: mw.PatchMap, **more: Any) -> Any:
         SimpleNamespace(position=5, reason="activation"),
         SimpleNamespace(position=9, reason="attention"),
     )
+    array = xr.DataArray(
+        norms, dims=("layer", "token"), coords={"layer": list(shown.layers), "token": np.arange(len(words))}
+    )
     told: dict[str, Any] = {
-        "norms": xr.DataArray(
-            norms, dims=("layer", "token"), coords={"layer": list(shown.layers), "token": np.arange(len(words))}
-        ),
+        "norms": array,
+        "per_target": xr.concat([0.5 * array, 1.5 * array], dim="target").assign_coords(target=[2 + count, 3 + count]),
         "visual": np.arange(2, 2 + count),
         "layers": shown.layers,
         "geometry": shown.geometry,
@@ -187,6 +189,35 @@ def test_attention_contributions_are_shown_as_they_are(vlm, question):
     assert np.array_equal(wire.array(grid.values)[2].reshape(8, 8), flow.patches(2))
     first = flow.top(grid.layer, 5, kind="visual")
     assert grid.top() == first["visual"].tolist()
+
+
+def test_one_of_several_targets_is_shown_by_its_position(shown):
+    grid = mw.PatchGrid(a_flow(shown))
+    count = shown.geometry.count
+    assert grid.targets == [{"position": 2 + count, "name": "·this"}, {"position": 3 + count, "name": "·building"}]
+    assert wire.array(grid.stacked).shape == (2, *shown.values.shape)
+    grid.token = 3 + count
+    assert np.allclose(grid.patch_map.values, 1.5 * shown.values)
+    assert grid.patch_map.target == "“·building”"
+    grid.picture()
+    grid.token = 4
+    with pytest.raises(WidgetError, match="token=4 is no target whose contributions are known; there are"):
+        grid.picture()
+    with pytest.raises(WidgetError, match="token=-2 is no position"):
+        grid.token = -2
+    grid.show(shown)
+    assert (grid.token, grid.targets) == (-1, [])
+
+
+def test_further_targets_are_added_and_those_of_another_question_are_not(vlm, question):
+    grid = mw.PatchGrid(mw.attention_contributions(vlm, question))
+    last = mw.attention_contributions(vlm, question, target="last")
+    grid.add(last)
+    grid.token = last.targets[0]
+    assert np.array_equal(grid.patch_map.values, last.norms.sel(token=last.visual).values)
+    other = mw.Question(question.image, "Who built this?", constraint="this")
+    with pytest.raises(WidgetError, match="another sequence than the grid shows"):
+        grid.add(mw.attention_contributions(vlm, other))
 
 
 def test_targets_that_are_no_run_are_named_one_by_one(shown):

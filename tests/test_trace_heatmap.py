@@ -161,6 +161,26 @@ def test_the_traits_are_the_fields_the_front_end_knows():
     )
 
 
+def test_the_pinned_cell_is_told_by_its_token_and_layer_too(show, trace):
+    heatmap = show(trace)
+    assert (heatmap.token, heatmap.selected) == (-1, [])
+    heatmap.token, heatmap.layer = 75, 3
+    row = next(i for i, each in enumerate(heatmap.rows) if each["position"] == 75)
+    assert heatmap.selected == [row, 3]
+    heatmap.selected = [row + 1, 5]
+    assert (heatmap.token, heatmap.layer) == (76, 5)
+    heatmap.selected = []
+    assert (heatmap.token, heatmap.layer) == (-1, 5)
+    heatmap.token = 30  # one of the picture's, which share a row
+    assert heatmap.rows[heatmap.selected[0]]["visual"]
+    with pytest.raises(WidgetError, match="token=400 is no position"):
+        heatmap.token = 400
+    with pytest.raises(WidgetError, match="layer=8 is not in this map"):
+        heatmap.layer = 8
+    given = show(trace, token=75, layer=2)
+    assert given.selected == [row, 2]
+
+
 # --- another window -----------------------------------------------------------------------------------------------------------
 
 

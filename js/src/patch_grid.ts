@@ -8,7 +8,19 @@ import { controls } from "./patches/controls";
 import { type Model, type PatchState, targetName } from "./patches/state";
 import { patchView } from "./patches/view";
 
-const STEERED = ["stacked", "token", "layer", "selected", "top_k", "threshold", "scale", "grid", "mask_sinks", "compare", "opacity"];
+const STEERED = [
+  "stacked",
+  "token",
+  "layer",
+  "selected",
+  "top_k",
+  "threshold",
+  "scale",
+  "grid",
+  "mask_sinks",
+  "compare",
+  "opacity",
+];
 // what PatchGrid.show() replaces, all of it in one message
 const CONTENT = ["image", "question", "target", "quantity", "warnings", "layers", "values", "boxes", "places", "sinks"];
 

@@ -17,7 +17,9 @@ const SETTLE_MS = 400; // until the views of a new question stand
 function render({ model, el, signal }: RenderProps<QuestionState>): void {
   const root = element("div", { class: "mw mw-asking", "data-lm-suppress-shortcuts": "true" });
   const kernel = sender(model, () => update(), signal);
-  const words = wordMarker(model, signal, (start, end) => kernel.send({ kind: "constraint", start, end, question: model.get("question") }));
+  const words = wordMarker(model, signal, (start, end) =>
+    kernel.send({ kind: "constraint", start, end, question: model.get("question") }),
+  );
   const picture = thumbnail(model, signal);
   const ask = form(model, signal, kernel.send);
   const answer = answerLine(model);
@@ -80,11 +82,14 @@ function form(model: QuestionModel, signal: AbortSignal, send: Send) {
     element("span", { class: "mw-buttons" }, choose, undo, redo, copy, said),
     file,
   );
+  let placed = ""; // what the field held before anybody typed
   const submit = (event: Event) => {
     event.preventDefault();
     const text = field.value.trim();
     // also if it is what stands there: the kernel may be about to answer another question
-    if (text) send({ kind: "ask", text });
+    if (!text) return;
+    placed = field.value;
+    send({ kind: "ask", text });
   };
   node.addEventListener("submit", submit, { signal });
   const chosen = () => {
@@ -99,7 +104,8 @@ function form(model: QuestionModel, signal: AbortSignal, send: Send) {
   const update = () => {
     if (built !== model.get("generation")) {
       built = model.get("generation");
-      field.value = model.get("question");
+      // not over what is being typed: the answer to an earlier question may come meanwhile
+      if (field.value === placed) field.value = placed = model.get("question");
     }
     undo.disabled = !model.get("can_undo");
     redo.disabled = !model.get("can_redo");

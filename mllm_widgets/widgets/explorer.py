@@ -337,8 +337,8 @@ class Explorer(Pictured, ipywidgets.Box):
         parts, asked = found.missing(view), self._asked
         if not parts:
             return
-        same = asked is not None and asked.question is view.question
-        if same and self._jobs.busy and set(parts) <= set(found.missing(asked)):
+        going_on = self._jobs.busy and asked is not None and asked.question is view.question
+        if going_on and asked is not None and set(parts) <= set(found.missing(asked)):
             return
         self._asked = view
         self.panel.publish(state="running", message="")

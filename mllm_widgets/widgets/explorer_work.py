@@ -162,11 +162,12 @@ def _trial(vlm: VLM, found: Findings, trial: Trial, cancel: Any) -> None:
 def _noised(vlm: VLM, question: Question) -> tuple[float, TraceSetup]:
     """Runs with as little noise on the picture as changes the answer; with the most where none does."""
     from mllm_widgets.tracing import PixelNoise, prepare_trace
+    from mllm_widgets.tracing.setup import WEAK
 
     sigmas = iter(SIGMAS)
     while True:
         sigma = next(sigmas)
         setup = prepare_trace(vlm, question, corruption=PixelNoise(sigma=sigma))
         changed = setup.corrupted_best != vlm.tokenizer.decode([setup.answer_id])
-        if sigma == SIGMAS[-1] or (changed and not setup.weak):
+        if sigma == SIGMAS[-1] or (changed and setup.effect >= WEAK):
             return sigma, setup

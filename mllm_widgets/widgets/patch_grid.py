@@ -131,7 +131,14 @@ class PatchGrid(Widget):
         grid = self.grid if self.grid in shown.kinds else shown.kinds[0]
         with self._traits_lock:
             self._map, self._stack = shown, Stack(flow)
-            self.publish(**describe(shown), **self._stack.describe(), token=-1, selected=[], grid=grid, layer=kept if layer is None else layer)
+            self.publish(
+                **describe(shown),
+                **self._stack.describe(),
+                token=-1,
+                selected=[],
+                grid=grid,
+                layer=kept if layer is None else layer,
+            )
 
     @property
     def patch_map(self) -> PatchMap:
