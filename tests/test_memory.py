@@ -152,3 +152,14 @@ def test_runs_are_given_back_as_soon_as_nobody_holds_them(corruption):
     finally:
         gc.enable()
     assert numbers.restored.size
+
+
+def test_many_draws_are_prepared_in_smaller_passes_where_memory_runs_out(setup):
+    noise = EmbeddingNoise(draws=7)
+    wanted = prepare_trace(setup.vlm, random_question(), corruption=noise)
+    with room_for(setup, 3) as tried:
+        found = prepare_trace(setup.vlm, random_question(), corruption=noise)
+    assert tried == [1, 1, 7, 3, 3, 1]  # the clean run, the same continued, and the draws
+    assert abs(found.corrupted - wanted.corrupted) <= TOLERANCE
+    with room_for(setup, 0), pytest.raises(torch.OutOfMemoryError):
+        prepare_trace(setup.vlm, random_question(), corruption=noise)

@@ -46,7 +46,7 @@ class Region:
 
 
 def as_groups(setup: TraceSetup, asked: Any) -> list[Group]:
-    """What `groups=` of `causal_trace` asks for, in its order.
+    """What `groups=` of `causal_trace` asks for, in its order; what is asked for twice is given once.
 
     Raises
     ------
@@ -56,7 +56,7 @@ def as_groups(setup: TraceSetup, asked: Any) -> list[Group]:
     given = list(asked) if several else [asked]
     if several and given and all(map(_is_position, given)):
         given = [given]  # one list of positions
-    return [group for one in given for group in _resolved(setup, one)]
+    return list({group.name: group for one in given for group in _resolved(setup, one)}.values())
 
 
 def usual_groups(setup: TraceSetup) -> Any:

@@ -6,7 +6,6 @@ When memory runs out all the same, the pass is halved and the map goes on; the s
 
 from __future__ import annotations
 
-import gc
 import math
 import weakref
 from collections.abc import Callable, Iterator
@@ -18,6 +17,7 @@ import torch
 from mllm_widgets.vlm.families.base import part
 
 from .engine import Cells
+from .memory import give_memory_back, is_out_of_memory
 from .packing import corrupted_run
 from .setup import TraceSetup
 
@@ -59,7 +59,7 @@ def in_passes(
                 raise
         if values is None:  # outside of `except`: the error holds on to what the pass had made
             most, halved = max(1, count // 2), True
-            _give_memory_back()
+            give_memory_back()
             continue
         if halved:
             _FITTED[setup], halved = most, False
@@ -139,17 +139,3 @@ def free_bytes(device: torch.device) -> int | None:
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
     except (OSError, StopIteration):
         return None
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Does an error say that memory ran out?  On a CPU torch raises a plain RuntimeError for it."""
-    said = str(error).lower()
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
-        isinstance(error, RuntimeError) and ("not enough memory" in said or "out of memory" in said)
-    )
-
-
-def _give_memory_back() -> None:
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()

@@ -13,6 +13,7 @@ from mllm_widgets.vlm.families.base import part
 from mllm_widgets.vlm.model import VLM
 
 from .continuation import Continuation, brought
+from .memory import give_memory_back, is_out_of_memory
 
 # These add the mask they are given to the scores.  Flash attention knows no such mask, and what others do with it is unknown.
 MASKED_ATTENTION = ("sdpa", "eager")
@@ -88,14 +89,35 @@ def run_alone(vlm: VLM, continuation: Continuation, embeds: torch.Tensor) -> tup
 
 
 def run_suffixes(vlm: VLM, continuation: Continuation, embeds: torch.Tensor, rows: int) -> torch.Tensor:
-    """Logits (suffixes, scored, vocabulary) of suffixes (suffixes, suffix, width), at most `rows` of them in one forward pass."""
-    nn = vlm.nnsight
-    found = []
-    for some in embeds.split(rows):
-        with nn.trace(**continuation.inputs(some)):
-            for layer in range(len(vlm.layers)):
-                continuation.add_deeper(vlm, layer)
-            brought(part(nn, vlm.family.decoder).output, some.device)
-            logits = nn.output.logits.save()
+    """Logits (suffixes, scored, vocabulary) of suffixes (suffixes, suffix, width), at most `rows` of them in one forward pass.
+
+    Where memory runs out it goes on with half as many rows.
+    """
+    found: list[torch.Tensor] = []
+    done = 0
+    while done < len(embeds):
+        some = embeds[done : done + rows]
+        logits = None
+        try:
+            logits = _run_rows(vlm, continuation, some)
+        except (RuntimeError, MemoryError) as error:
+            if len(some) == 1 or not is_out_of_memory(error):
+                raise
+        if logits is None:  # outside of `except`: the error holds on to what the pass had made
+            rows = max(1, len(some) // 2)
+            give_memory_back()
+            continue
         found.append(logits)
+        done += len(some)
     return torch.cat(found)
+
+
+def _run_rows(vlm: VLM, continuation: Continuation, embeds: torch.Tensor) -> torch.Tensor:
+    """Logits (rows, scored, vocabulary) of suffixes in one forward pass."""
+    nn = vlm.nnsight
+    with nn.trace(**continuation.inputs(embeds)):
+        for layer in range(len(vlm.layers)):
+            continuation.add_deeper(vlm, layer)
+        brought(part(nn, vlm.family.decoder).output, embeds.device)
+        logits = nn.output.logits.save()
+    return logits  # noqa: RET504 - a trace cannot return
