@@ -24,8 +24,11 @@ from mllm_widgets.widgets.explorer_view import History, View
 from mllm_widgets.widgets.lens_panel import LensPanel
 from mllm_widgets.widgets.question_panel import QuestionPanel, uploaded, words_of
 from mllm_widgets.widgets.trials_panel import TrialsPanel
+from tests.families import test_mllama as mllama
 from tests.families.tiny_llava import llava_next
 from tests.families.tiny_llava import question as tiny_question
+from tests.families.tiny_text import question as text_question
+from tests.families.tiny_text import tiny_text
 
 LONG = 60
 STATE_TS = Path(__file__).resolve().parent.parent / "js" / "src" / "explorer" / "state.ts"
@@ -440,6 +443,30 @@ def test_a_tiled_picture_works(question):
     explorer.close()
 
 
+def test_a_model_that_sees_by_cross_attention_is_traced_and_says_why_there_are_no_patches():
+    vlm = mllama.build_vlm()
+    explorer = mw.Explorer(vlm, mllama.question())
+    assert explorer.wait(LONG)
+    assert explorer.heatmap is not None
+    assert explorer.grid is None
+    assert "cross-attention" in explorer.panel.notes[0]
+    assert not explorer.panel.pictured
+    explorer.picture()
+    explorer.close()
+
+
+def test_a_language_model_is_traced_and_takes_no_picture():
+    explorer = mw.Explorer(tiny_text("llama"), text_question())
+    assert explorer.wait(LONG)
+    assert explorer.heatmap is not None
+    assert explorer.lens is not None
+    assert (explorer.grid, explorer.panel.notes, explorer.panel.error) == (None, [], "")
+    assert not explorer.panel.takes_pictures
+    say(explorer, "picture", png(Image.new("RGB", (8, 8))), name="x.png")
+    assert "is a language model, which reads none" in explorer.panel.error
+    explorer.close()
+
+
 def test_wrong_arguments_are_sentences(vlm, question):
     with pytest.raises(FlowError, match="vlm is a str"):
         mw.Explorer("demo", question)  # type: ignore[arg-type]
@@ -447,7 +474,7 @@ def test_wrong_arguments_are_sentences(vlm, question):
         mw.Explorer(vlm, question, windows=3)
     with pytest.raises(WidgetError, match="window=9 is not in this model; expected a whole number from 1 to 8"):
         mw.Explorer(vlm, question, window=9)
-    with pytest.raises(WidgetError, match="token=400 is no position"):
+    with pytest.raises(WidgetError, match="token=400 is not in this prompt; expected a whole number from 0 to 78"):
         mw.Explorer(vlm, question, token=400)
 
 

@@ -5,39 +5,36 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets
+import numpy as np
 from PIL import Image
 
-from mllm_widgets import labels
-from mllm_widgets.errors import MllmWidgetsError, QuestionError, WidgetError
+from mllm_widgets.errors import MllmWidgetsError, WidgetError
 from mllm_widgets.jobs import CancelToken, Latest
 from mllm_widgets.vlm.question import Question
-from mllm_widgets.vlm.spans import find_all, find_words
+from mllm_widgets.vlm.spans import find_words
 
 from .base import Pictured
 from .explorer_code import question_code, view_code
 from .explorer_view import History, Trial, View
-from .explorer_work import Findings, compute, says
-from .lens_panel import LensPanel
-from .patch_grid import PatchGrid
+from .explorer_views import Views
+from .explorer_work import NO_PATCHES, Findings, compute, says
 from .patch_view import picture_bytes
-from .question_panel import QuestionPanel, uploaded, words_of
-from .selection import Selection
-from .trace_heatmap import TraceHeatmap
-from .trials_panel import TrialsPanel, limit_of, row_of
+from .question_panel import edited, words_of
 
 if TYPE_CHECKING:
     from mllm_widgets.contributions import Contributions
     from mllm_widgets.results import Answer, Trace
     from mllm_widgets.vlm.model import VLM
 
+    from .lens_panel import LensPanel
+    from .patch_grid import PatchGrid
+    from .trace_heatmap import TraceHeatmap
+
 KEPT = 3  # questions whose results are kept for undo: each holds keys and values on the model's device
-TOP = 5  # tokens of the answer
-COLUMN = "1 1 max(400px, 40%)"  # two columns where there is room for them
 DISPLAY_WAIT = 15.0  # seconds that displaying waits for the first results, so that a saved notebook has their picture
 
 
@@ -103,36 +100,30 @@ class Explorer(Pictured, ipywidgets.Box):
             )
         check_model(vlm, question)
         count = len(vlm.layers)
-        for name, value, least, most in (("window", window, 1, count), ("layer", layer, 0, count - 1)):
-            if value is not None and (
-                isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most
-            ):
-                raise WidgetError(
-                    f"{name}={value!r} is not in this model; expected a whole number from {least} to {most}."
-                )
+        _check("window", window, 1, count, "this model")
+        _check("layer", layer, 0, count - 1, "this model")
         self._vlm, self._corruption = vlm, corruption
         self._known: list[Findings] = []
         self._layer_chosen = layer is not None
         self._generation = 0
         self._asked: View | None = None  # what was given to the worker last
-        self.heatmap: TraceHeatmap | None = None
-        self.grid: PatchGrid | None = None
-        self.lens: LensPanel | None = None
         found = self._findings(question)
-        positions = len(found.encoded.tokens)
-        if token is not None and (isinstance(token, bool) or not isinstance(token, int) or not 0 <= token < positions):
-            raise WidgetError(f"token={token!r} is no position in this prompt; expected one from 0 to {positions - 1}.")
-        view = View(question, window, found.start if token is None else token, layer or 0)
+        _check("token", token, 0, len(found.encoded.tokens) - 1, "this prompt")
+        view = View(question, int(window), found.start if token is None else int(token), int(layer or 0))
         self._history = History(view)
-        self.panel = QuestionPanel(self._heard, lock=self._lock, takes_pictures=vlm.family.pictures != "none")
-        self.trials = TrialsPanel(self._heard, lock=self._lock, layers=count)
-        self.selection = Selection(self._lock, self._moved, token=view.token, layer=view.layer)
         super().__init__(layout=ipywidgets.Layout(display="flex", flex_flow="row wrap", width="100%"))
         self.add_class("mw-explorer")
-        self.panel.layout.flex = "1 1 100%"
-        self._columns = tuple(ipywidgets.VBox(layout={"flex": COLUMN, "min_width": "0"}) for _ in range(2))
-        for widget in (self.panel, self.trials):
-            widget.layout.min_width = "0"
+        self._views = Views(
+            self,
+            self._lock,
+            view,
+            count,
+            heard=self._heard,
+            moved=self._moved,
+            window_moved=self._window_moved,
+            takes_pictures=vlm.family.pictures != "none",
+        )
+        self.panel, self.trials, self.selection = self._views.panel, self._views.trials, self._views.selection
         self._begin(view)
 
     # --- what a user asks for ---------------------------------------------------------------------------------------------
@@ -141,6 +132,21 @@ class Explorer(Pictured, ipywidgets.Box):
     def view(self) -> View:
         """What is asked and looked at."""
         return self._history.view
+
+    @property
+    def heatmap(self) -> TraceHeatmap | None:
+        """The map of the question on show, once there is one."""
+        return self._views.heatmap
+
+    @property
+    def grid(self) -> PatchGrid | None:
+        """The patches of the question on show, once there are some."""
+        return self._views.grid
+
+    @property
+    def lens(self) -> LensPanel | None:
+        """The words of its layers, once they are read."""
+        return self._views.lens
 
     @property
     def question(self) -> Question:
@@ -249,13 +255,9 @@ class Explorer(Pictured, ipywidgets.Box):
             found = self._findings(self.question)
             if found.answer is None:
                 raise WidgetError("there is nothing to draw yet; wait for it with explorer.wait().")
-            parts = []
-            for widget in (self.heatmap, self.grid):
-                with suppress(WidgetError):  # a map that is not complete yet
-                    parts += [] if widget is None else [widget.picture()]
             image = self.question.image if self.grid is None else None
             return explorer_picture(
-                self.question, found.answer, self._span(), parts, image, list(found.errors.values())
+                self.question, found.answer, self._span(), self._views.pictures(), image, list(found.errors.values())
             )
 
     @property
@@ -270,12 +272,10 @@ class Explorer(Pictured, ipywidgets.Box):
     def close(self) -> None:
         """Stop the worker and remove all views."""
         self._jobs.close()
-        if not hasattr(self, "selection"):  # Python closes what never came to be, too
+        if not hasattr(self, "_views"):  # Python closes what never came to be, too
             return
         with self._lock:
-            self._drop_views()
-            for widget in (self.panel, self.trials, *self._columns, self.selection):
-                widget.close()
+            self._views.close()
             super().close()
 
     def _ipython_display_(self) -> None:
@@ -294,6 +294,8 @@ class Explorer(Pictured, ipywidgets.Box):
                 if found.question is question:
                     return found
         found = Findings(question, self._vlm.encode(question))
+        if question.image is not None and not found.visual:
+            found.errors["flow"] = NO_PATCHES
         with self._lock:
             self._known = [*self._known[-KEPT + 1 :], found]
         return found
@@ -304,7 +306,7 @@ class Explorer(Pictured, ipywidgets.Box):
             self._generation += 1
             self._jobs.cancel()
             self._asked = None
-            self._drop_views()
+            self._views.clear()
             found = self._findings(view.question)
             self.selection.put(token=view.token, layer=view.layer, patches=list(view.patches))
             self._tell(
@@ -320,16 +322,6 @@ class Explorer(Pictured, ipywidgets.Box):
             )
             self._install(found, view)
             self._submit(view)
-
-    def _drop_views(self) -> None:
-        self.selection.untie()
-        self.children = (self.panel,)
-        for column in self._columns:
-            column.children = ()
-        for widget in (self.heatmap, self.grid, self.lens):
-            if widget is not None:
-                widget.close()
-        self.heatmap = self.grid = self.lens = None
 
     def _submit(self, view: View) -> None:
         """Compute what the view lacks; what is being computed goes on, if that is all."""
@@ -389,15 +381,13 @@ class Explorer(Pictured, ipywidgets.Box):
                 raise WidgetError(
                     "no patches are selected; select some on the picture, or with explorer.select(patches=[...])."
                 )
-            trial = Trial(kind, view.patches, view.window, self._blocked(view) if kind == "block" else ())
+            trial = Trial(
+                kind,
+                view.patches,
+                view.window,
+                self._findings(view.question).blocked(view.token) if kind == "block" else (),
+            )
             self._change(replace(view, trials=(*(one for one in view.trials if one != trial), trial)), "")
-
-    def _blocked(self, view: View) -> tuple[int, ...]:
-        """What is kept from looking at patches: the selected token, with all of the constraint if it is one of its tokens."""
-        encoded = self._findings(view.question).encoded
-        if view.token in encoded.constraint:
-            return encoded.constraint
-        return (view.token if view.token >= 0 else len(encoded.tokens) - 1,)
 
     # --- what the browser says --------------------------------------------------------------------------------------------
 
@@ -412,25 +402,11 @@ class Explorer(Pictured, ipywidgets.Box):
                 self.panel.publish(error=str(error))
 
     def _do(self, content: dict[str, Any], buffers: list[Any]) -> None:
-        kind, question = content.get("kind"), self.question
-        if kind == "ask":
-            text = str(content["text"])
-            if text == question.text:
-                return
-            kept = question.constraint if question.constraint and find_all(text, question.constraint) else None
-            self.ask(replace(question, text=text, constraint=kept, occurrence=0, text_constraints=(), answer=None))
-        elif kind == "constraint":
-            if content.get("question", question.text) != question.text:
-                return  # of words that have gone meanwhile
-            start, end = int(content["start"]), int(content["end"])
-            words = question.text[start:end] or None
-            places = [] if words is None else [span[0] for span in find_all(question.text, words)]
-            occurrence = places.index(start) if start in places else 0
-            self.ask(replace(question, constraint=words, occurrence=occurrence, text_constraints=()))
-        elif kind == "picture":
-            if not buffers:
-                raise QuestionError("the picture did not arrive; try again.")
-            self.ask(replace(question, image=uploaded(buffers[0], str(content.get("name", "the file"))), answer=None))
+        kind = content.get("kind")
+        if kind in ("ask", "constraint", "picture"):
+            question = edited(self.question, content, buffers)
+            if question is not None:
+                self.ask(question)
         elif kind == "cancel":
             self._asked = None
             self._jobs.cancel()
@@ -477,43 +453,10 @@ class Explorer(Pictured, ipywidgets.Box):
 
     def _install(self, found: Findings, view: View) -> None:
         """Show what is known about the question on show."""
-        if found.setup is not None and self.heatmap is None:
-            self.heatmap = TraceHeatmap(found.setup, window=view.window, lock=self._lock)
-            self.heatmap.observe(self._window_moved, "window")
-            self._tie(self.heatmap, token="token", layer="layer")
-        if found.flow is not None and self.grid is None:
+        if self.grid is None:
             view = self._choose_layer(found, view)
-            try:
-                self.grid = PatchGrid(found.flow, layer=view.layer, lock=self._lock)
-            except WidgetError as error:
-                found.errors.setdefault("flow", str(error))
-            else:
-                self._tie(self.grid, token="token", layer="layer", patches="selected")
-        if self.grid is not None:
-            for flow in found.more:
-                if flow.targets[0] not in {target["position"] for target in self.grid.targets}:
-                    self.grid.add(flow)
-        if found.lens is not None and self.lens is None:
-            self.lens = LensPanel(found.lens, lock=self._lock)
-            self._tie(self.lens, token="token", layer="layer")
-        self._fill_trials(found, view)
-        if self.grid is not None and self.trials not in self._columns[1].children:
-            self.selection.tie(self.trials, patches="patches", layer="layer")
-        views = ((self.heatmap, self.lens), (self.grid, self.trials if self.grid is not None else None))
-        for column, shown in zip(self._columns, views, strict=True):
-            children = tuple(widget for widget in shown if widget is not None)
-            if children != column.children:
-                column.children = children
-        children = (self.panel, *(column for column in self._columns if column.children))
-        if children != self.children:
-            self.children = children
-        top = [] if found.answer is None else found.answer.top(TOP)
-        self._tell(
-            answer="" if found.answer is None else found.answer.text,
-            top=[{"token": labels.visible(text), "p": p} for text, p in top],
-            notes=[note for part, note in found.errors.items() if not isinstance(part, Trial)],
-            pictured=self.grid is not None,
-        )
+        self._views.show(found, view)
+        self._tell(**self._views.answer(found))
 
     def _choose_layer(self, found: Findings, view: View) -> View:
         """Begin where the picture writes most into the token, unless a layer was chosen."""
@@ -527,30 +470,6 @@ class Explorer(Pictured, ipywidgets.Box):
         self.selection.put(layer=view.layer)
         return view
 
-    def _tie(self, widget: Any, **names: str) -> None:
-        widget.layout.min_width = "0"
-        chosen = {name: getattr(self.selection, own) for own, name in names.items()}
-        for name, value in chosen.items():
-            with suppress(WidgetError):  # a layer that this view does not have
-                setattr(widget, name, value)
-        self.selection.tie(widget, **names)
-
-    def _fill_trials(self, found: Findings, view: View) -> None:
-        rows, waiting = [], "running"
-        for number, trial in enumerate(view.trials):
-            result = found.results.get(trial)
-            state = "done" if result is not None else "error" if trial in found.errors else waiting
-            waiting = "waiting" if state == waiting else waiting
-            note = found.errors.get(trial) or found.notes.get(trial, "")
-            rows.append(row_of(number, trial, self._name(found, trial.targets), result, state, note))
-        self.trials.publish(rows=rows, limit=limit_of(rows), into=self._name(found, self._blocked(view)))
-
-    @staticmethod
-    def _name(found: Findings, positions: tuple[int, ...]) -> str:
-        """Tokens as a reader sees them."""
-        text = "".join(found.encoded.tokens[position].text for position in positions)
-        return f"“{text.strip() or labels.visible(text)}”"
-
     def _tell(self, **traits: Any) -> None:
         """Tell the panel, and what follows from the view."""
         self.panel.publish(
@@ -559,12 +478,16 @@ class Explorer(Pictured, ipywidgets.Box):
 
     def _view_code(self) -> str:
         found = self._findings(self.question)
-        have = {"trace": self.heatmap, "flow": self.grid, "lens": self.lens}
-        parts = frozenset(name for name, widget in have.items() if widget is not None)
-        return view_code(self.view, self._corruption, parts, found.visual, found.sigma)
+        return view_code(self.view, self._corruption, self._views.parts, found.visual, found.sigma)
 
     def _span(self) -> tuple[int, ...]:
         question = self.question
         if question.constraint is None:
             return ()
         return find_words(question.text, question.constraint, question.occurrence)
+
+
+def _check(name: str, value: Any, least: int, most: int, where: str) -> None:
+    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    if value is not None and not (whole and least <= value <= most):
+        raise WidgetError(f"{name}={value!r} is not in {where}; expected a whole number from {least} to {most}.")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mllm_widgets import labels
 from mllm_widgets.errors import MllmWidgetsError
 from mllm_widgets.vlm.question import Question
 
@@ -25,6 +26,7 @@ MOST_TARGETS = 64  # whose contributions are computed at once, so that clicking 
 NO_CONSTRAINT = (
     "No words of the question are marked: mark those that point at the picture, and the causal trace appears."
 )
+NO_PATCHES = "This model sees the picture by cross-attention: it has no visual tokens in its sequence, so there are no patches to show."
 
 
 @dataclass
@@ -54,6 +56,20 @@ class Findings:
     def start(self) -> int:
         """The token to look at first: the last one of the constraint, or of the prompt."""
         return (self.encoded.constraint or (len(self.encoded.tokens) - 1,))[-1]
+
+    def blocked(self, token: int) -> tuple[int, ...]:
+        """What is kept from looking at patches: the selected token, with all of the constraint if it is one of its tokens."""
+        if token in self.encoded.constraint:
+            return self.encoded.constraint
+        return (token if token >= 0 else len(self.encoded.tokens) - 1,)
+
+    def name(self, positions: tuple[int, ...]) -> str:
+        """Tokens as a reader sees them."""
+        constraint = self.question.constraint
+        if constraint is not None and positions == self.encoded.constraint:
+            return f"“{constraint}”"
+        text = "".join(self.encoded.tokens[position].text for position in positions)
+        return f"“{text.strip() or labels.visible(text)}”"
 
     def missing(self, view: View) -> list[Any]:
         """Parts that `view` shows and that are neither there nor known to be impossible, in the order in which to compute them."""

@@ -6,6 +6,7 @@ import io
 import re
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import traitlets
@@ -13,6 +14,8 @@ from PIL import Image, UnidentifiedImageError
 
 from mllm_widgets.errors import QuestionError
 from mllm_widgets.vlm.images import as_image
+from mllm_widgets.vlm.question import Question
+from mllm_widgets.vlm.spans import find_all
 
 from . import wire
 from .base import Widget, bundle
@@ -73,6 +76,32 @@ def words_of(text: str) -> list[dict[str, Any]]:
             start, end = match.start() + inner[0], match.start() + inner[-1] + 1
             found.append({"text": text[start:end], "start": start, "end": end})
     return found
+
+
+def edited(question: Question, content: dict[str, Any], buffers: list[Any]) -> Question | None:
+    """The question that a message asks for; None for what is asked already, or is about words that have gone meanwhile.
+
+    Raises
+    ------
+    QuestionError: for an empty question, or a file that is no picture.
+    """
+    kind = content["kind"]
+    if kind == "ask":
+        text = str(content["text"])
+        kept = question.constraint if question.constraint and find_all(text, question.constraint) else None
+        new = replace(question, text=text, constraint=kept, occurrence=0, text_constraints=(), answer=None)
+        return None if new.text == question.text else new
+    if kind == "constraint":
+        if content.get("question", question.text) != question.text:
+            return None
+        start, end = int(content["start"]), int(content["end"])
+        words = question.text[start:end] or None
+        places = [] if words is None else [span[0] for span in find_all(question.text, words)]
+        occurrence = places.index(start) if start in places else 0
+        return replace(question, constraint=words, occurrence=occurrence, text_constraints=())
+    if not buffers:
+        raise QuestionError("the picture did not arrive; try again.")
+    return replace(question, image=uploaded(buffers[0], str(content.get("name", "the file"))), answer=None)
 
 
 def uploaded(data: Any, name: str) -> Image.Image:

@@ -1,0 +1,150 @@
+"""The widgets of an Explorer: which there are, where they stand, and what each of them shows of the findings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import ipywidgets
+from PIL import Image
+
+from mllm_widgets import labels
+from mllm_widgets.errors import WidgetError
+
+from .explorer_view import Trial, View
+from .explorer_work import Findings
+from .lens_panel import LensPanel
+from .patch_grid import PatchGrid
+from .question_panel import QuestionPanel
+from .selection import Selection
+from .trace_heatmap import TraceHeatmap
+from .trials_panel import TrialsPanel, limit_of, row_of
+
+TOP = 5  # tokens of the answer
+COLUMN = "1 1 max(400px, 40%)"  # two columns where there is room for them
+
+
+class Views:
+    """The views of one question at a time, tied to one selection.  Every method is called under the lock they share.
+
+    heatmap, grid, lens: None until they are known, or where they cannot be.
+    """
+
+    def __init__(
+        self,
+        box: ipywidgets.Box,
+        lock: Any,
+        view: View,
+        layers: int,
+        *,
+        heard: Callable[[dict[str, Any], list[Any]], None],
+        moved: Callable[[], None],
+        window_moved: Callable[[Any], None],
+        takes_pictures: bool,
+    ) -> None:
+        self._box, self._lock, self._window_moved = box, lock, window_moved
+        self.panel = QuestionPanel(heard, lock=lock, takes_pictures=takes_pictures)
+        self.trials = TrialsPanel(heard, lock=lock, layers=layers)
+        self.selection = Selection(lock, moved, token=view.token, layer=view.layer)
+        self.heatmap: TraceHeatmap | None = None
+        self.grid: PatchGrid | None = None
+        self.lens: LensPanel | None = None
+        self._columns = tuple(ipywidgets.VBox(layout={"flex": COLUMN, "min_width": "0"}) for _ in range(2))
+        self.panel.layout.flex = "1 1 100%"
+        for widget in (self.panel, self.trials):
+            widget.layout.min_width = "0"
+
+    def clear(self) -> None:
+        """Remove what belongs to the question on show."""
+        self.selection.untie()
+        self._box.children = (self.panel,)
+        for column in self._columns:
+            column.children = ()
+        for widget in (self.heatmap, self.grid, self.lens):
+            if widget is not None:
+                widget.close()
+        self.heatmap = self.grid = self.lens = None
+
+    def close(self) -> None:
+        """Remove everything."""
+        self.clear()
+        for widget in (self.panel, self.trials, *self._columns, self.selection):
+            widget.close()
+
+    def show(self, found: Findings, view: View) -> None:
+        """Show what is known about the question on show."""
+        if found.setup is not None and self.heatmap is None:
+            self.heatmap = TraceHeatmap(found.setup, window=view.window, lock=self._lock)
+            self.heatmap.observe(self._window_moved, "window")
+            self._tie(self.heatmap, token="token", layer="layer")
+        if found.flow is not None and self.grid is None:
+            try:
+                self.grid = PatchGrid(found.flow, layer=view.layer, lock=self._lock)
+            except WidgetError as error:
+                found.errors.setdefault("flow", str(error))
+            else:
+                self._tie(self.grid, token="token", layer="layer", patches="selected")
+        if self.grid is not None:
+            for flow in found.more:
+                if flow.targets[0] not in {target["position"] for target in self.grid.targets}:
+                    self.grid.add(flow)
+        if found.lens is not None and self.lens is None:
+            self.lens = LensPanel(found.lens, lock=self._lock)
+            self._tie(self.lens, token="token", layer="layer")
+        self._fill_trials(found, view)
+        self._arrange()
+
+    def answer(self, found: Findings) -> dict[str, Any]:
+        """What the panel says of the answer, as its traits."""
+        top = [] if found.answer is None else found.answer.top(TOP)
+        return {
+            "answer": "" if found.answer is None else found.answer.text,
+            "top": [{"token": labels.visible(text), "p": p} for text, p in top],
+            "notes": [note for part, note in found.errors.items() if not isinstance(part, Trial)],
+            "pictured": self.grid is not None,
+        }
+
+    @property
+    def parts(self) -> frozenset[str]:
+        """Which of "trace", "flow" and "lens" are on show."""
+        have = {"trace": self.heatmap, "flow": self.grid, "lens": self.lens}
+        return frozenset(name for name, widget in have.items() if widget is not None)
+
+    def pictures(self) -> list[Image.Image]:
+        """Pictures of the views that have one by now."""
+        found = []
+        for widget in (self.heatmap, self.grid):
+            with suppress(WidgetError):  # a map that is not complete yet
+                found += [] if widget is None else [widget.picture()]
+        return found
+
+    def _arrange(self) -> None:
+        """Two columns: the trace over the lens, and the patches over what confirms them."""
+        if self.grid is not None and self.trials not in self._columns[1].children:
+            self.selection.tie(self.trials, patches="patches", layer="layer")
+        views = ((self.heatmap, self.lens), (self.grid, self.trials if self.grid is not None else None))
+        for column, shown in zip(self._columns, views, strict=True):
+            children = tuple(widget for widget in shown if widget is not None)
+            if children != column.children:
+                column.children = children
+        children = (self.panel, *(column for column in self._columns if column.children))
+        if children != self._box.children:
+            self._box.children = children
+
+    def _tie(self, widget: Any, **names: str) -> None:
+        widget.layout.min_width = "0"
+        for own, name in names.items():
+            with suppress(WidgetError):  # a layer that this view does not have
+                setattr(widget, name, getattr(self.selection, own))
+        self.selection.tie(widget, **names)
+
+    def _fill_trials(self, found: Findings, view: View) -> None:
+        rows, waiting = [], "running"
+        for number, trial in enumerate(view.trials):
+            result = found.results.get(trial)
+            state = "done" if result is not None else "error" if trial in found.errors else waiting
+            waiting = "waiting" if state == waiting else waiting
+            note = found.errors.get(trial) or found.notes.get(trial, "")
+            rows.append(row_of(number, trial, found.name(trial.targets), result, state, note))
+        self.trials.publish(rows=rows, limit=limit_of(rows), into=found.name(found.blocked(view.token)))
