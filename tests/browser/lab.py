@@ -159,6 +159,16 @@ class Lab:
             "(i) => window.jupyterapp.shell.currentWidget.content.widgets[i].model.outputs.toJSON()", cell
         )
 
+    def problems(self) -> list[dict[str, Any]]:
+        """What any cell raised or wrote to stderr, in nbformat's form."""
+        count = self.page.evaluate("() => window.jupyterapp.shell.currentWidget.content.widgets.length")
+        outputs = self.page.evaluate(
+            "(n) => [...Array(n).keys()].flatMap("
+            "(i) => window.jupyterapp.shell.currentWidget.content.widgets[i].model.outputs?.toJSON() ?? [])",
+            count,
+        )
+        return [output for output in outputs if output["output_type"] == "error" or output.get("name") == "stderr"]
+
     def output(self, cell: int) -> Locator:
         """Where the given cell's outputs are drawn."""
         return self.page.locator(".jp-Notebook .jp-CodeCell").nth(cell).locator(".jp-OutputArea-output")

@@ -30,12 +30,4 @@ def test_a_newcomer_sees_pictures_and_after_running_live_maps(lab: Lab) -> None:
     expect(lab.page.locator(".mw-heatmap").first).to_have_attribute("data-theme", "dark")
     lab.screenshot("notebook-dark")
     lab.set_theme(dark=False)
-    problems = [
-        output
-        for cell in range(lab.page.evaluate("() => window.jupyterapp.shell.currentWidget.content.widgets.length"))
-        for output in lab.page.evaluate(
-            "(i) => window.jupyterapp.shell.currentWidget.content.widgets[i].model.outputs?.toJSON() ?? []", cell
-        )
-        if output["output_type"] == "error" or output.get("name") == "stderr"
-    ]
-    assert problems == []
+    assert lab.problems() == []
