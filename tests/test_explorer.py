@@ -42,6 +42,15 @@ def explorer(vlm, question):
     made.close()
 
 
+@pytest.fixture(scope="module")
+def shared(vlm, question):
+    """One for all tests that leave it as it was."""
+    made = mw.Explorer(vlm, question)
+    assert made.wait(LONG)
+    yield made
+    made.close()
+
+
 def say(explorer: mw.Explorer, kind: str, *buffers: bytes, **content: Any) -> None:
     """What the browser would send."""
     explorer._heard({"kind": kind, "id": 1, **content}, list(buffers))
@@ -62,30 +71,30 @@ def shown(explorer: mw.Explorer) -> list[str]:
 # --- what is shown ------------------------------------------------------------------------------------------------------------
 
 
-def test_every_view_is_of_the_question_and_has_the_values_python_gives(explorer, vlm, question):
-    assert explorer.answer.text == "Paris"
-    assert shown(explorer) == [question.text] * 3
+def test_every_view_is_of_the_question_and_has_the_values_python_gives(shared, vlm, question):
+    assert shared.answer.text == "Paris"
+    assert shown(shared) == [question.text] * 3
     wanted = mw.causal_trace(vlm, question).restored.values
-    assert np.abs(wire.array(explorer.heatmap.values) - wanted).max() <= 1e-6
-    flow = mw.attention_contributions(vlm, question, target=explorer.view.token)
-    assert np.allclose(explorer.grid.patch_map.values, flow.norms.sel(token=flow.visual).values, atol=1e-5)
-    lens = mw.logit_lens(vlm, question, explorer.view.token)
-    place = explorer.lens.positions.index(explorer.view.token)
-    words = explorer.lens.words[place][3]
-    assert [w["p"] for w in words] == pytest.approx([p for _, p in lens.words(3, explorer.view.token)], abs=1e-5)
-    assert [child for column in explorer.children[1:] for child in column.children] == [
-        explorer.heatmap,
-        explorer.lens,
-        explorer.grid,
-        explorer.trials,
+    assert np.abs(wire.array(shared.heatmap.values) - wanted).max() <= 1e-6
+    flow = mw.attention_contributions(vlm, question, target=shared.view.token)
+    assert np.allclose(shared.grid.patch_map.values, flow.norms.sel(token=flow.visual).values, atol=1e-5)
+    lens = mw.logit_lens(vlm, question, shared.view.token)
+    place = shared.lens.positions.index(shared.view.token)
+    words = shared.lens.words[place][3]
+    assert [w["p"] for w in words] == pytest.approx([p for _, p in lens.words(3, shared.view.token)], abs=1e-5)
+    assert [child for column in shared.children[1:] for child in column.children] == [
+        shared.heatmap,
+        shared.lens,
+        shared.grid,
+        shared.trials,
     ]
 
 
-def test_it_begins_at_the_last_constraint_token_where_the_picture_writes_most(explorer, vlm, question):
+def test_it_begins_at_the_last_constraint_token_where_the_picture_writes_most(shared, vlm, question):
     flow = mw.attention_contributions(vlm, question, target=vlm.encode(question).constraint[-1])
-    assert explorer.view.token == flow.targets[0]
-    assert explorer.view.layer == flow.peak_layer
-    assert not explorer.panel.can_undo
+    assert shared.view.token == flow.targets[0]
+    assert shared.view.layer == flow.peak_layer
+    assert not shared.panel.can_undo
 
 
 def test_a_cell_of_the_map_takes_grid_and_lens_with_it(explorer, vlm, question):
@@ -109,18 +118,18 @@ def test_what_came_from_the_browser_is_not_sent_back_to_other_views(explorer, mo
     assert {name for name, key in sent if key == "layer"} >= {"TraceHeatmap", "LensPanel", "PatchGrid"}
 
 
-def test_single_views_are_tied_by_links_that_need_no_kernel(explorer):
+def test_single_views_are_tied_by_links_that_need_no_kernel(shared):
     tied = {
         (link.source[0], link.source[1], link.target[0], link.target[1])
-        for link in explorer.selection._links
+        for link in shared.selection._links
         if isinstance(link, ipywidgets.widgets.widget_link.Link)
     }
-    selection = explorer.selection
-    for widget in (explorer.heatmap, explorer.grid, explorer.lens):
+    selection = shared.selection
+    for widget in (shared.heatmap, shared.grid, shared.lens):
         assert (selection, "layer", widget, "layer") in tied
         assert (selection, "token", widget, "token") in tied
-    assert (selection, "patches", explorer.grid, "selected") in tied
-    assert (selection, "patches", explorer.trials, "patches") in tied
+    assert (selection, "patches", shared.grid, "selected") in tied
+    assert (selection, "patches", shared.trials, "patches") in tied
 
 
 def test_a_token_that_was_not_sent_is_computed_when_it_is_selected(vlm, question, monkeypatch):
@@ -280,11 +289,11 @@ def test_rows_can_be_removed_and_a_test_is_not_done_twice(explorer):
     assert explorer.trials.rows == []
 
 
-def test_without_patches_there_is_nothing_to_test(explorer):
+def test_without_patches_there_is_nothing_to_test(shared):
     with pytest.raises(WidgetError, match="no patches are selected"):
-        explorer.trace_patches()
-    say(explorer, "block")
-    assert "no patches are selected" in explorer.panel.error
+        shared.trace_patches()
+    say(shared, "block")
+    assert "no patches are selected" in shared.panel.error
 
 
 # --- undo, code -----------------------------------------------------------------------------------------------------------------
@@ -350,11 +359,11 @@ def test_the_copied_code_gives_what_is_on_show(explorer):
     assert scope["trial_2"].change.values == pytest.approx(blocked["change"], abs=1e-5)
 
 
-def test_the_picture_has_question_answer_and_views(explorer, question):
-    picture = explorer.picture()
-    assert picture.width > explorer.heatmap.picture().width
-    assert picture.height > explorer.grid.picture().height
-    alone = mw.Explorer(explorer._vlm, replace(question, constraint=None))
+def test_the_picture_has_question_answer_and_views(shared, question):
+    picture = shared.picture()
+    assert picture.width > shared.heatmap.picture().width
+    assert picture.height > shared.grid.picture().height
+    alone = mw.Explorer(shared._vlm, replace(question, constraint=None))
     assert alone.wait(LONG)
     assert alone.picture().height > 200
     alone.close()
@@ -391,13 +400,13 @@ def test_of_an_animation_the_first_frame_is_taken():
     ("data", "words"),
     [(b"no picture", "'x.png' cannot be read as a picture"), (b"", "cannot be read"), (b"0" * 40_000_001, "40 MB")],
 )
-def test_what_is_no_picture_is_said_in_the_panel(explorer, data, words):
-    before = explorer.view
-    say(explorer, "picture", data, name="x.png")
-    assert words in explorer.panel.error
-    assert explorer.view == before
-    say(explorer, "undo")
-    assert explorer.panel.error == ""
+def test_what_is_no_picture_is_said_in_the_panel(shared, data, words):
+    before = shared.view
+    say(shared, "picture", data, name="x.png")
+    assert words in shared.panel.error
+    assert shared.view == before
+    say(shared, "undo")
+    assert shared.panel.error == ""
 
 
 def test_a_picture_with_too_many_pixels_is_refused(monkeypatch):
@@ -406,10 +415,24 @@ def test_a_picture_with_too_many_pixels_is_refused(monkeypatch):
         uploaded(png(Image.new("RGB", (12, 12))), "huge.png")
 
 
-def test_an_empty_question_is_said_in_the_panel(explorer):
-    say(explorer, "ask", text="  ")
-    assert "is no question" in explorer.panel.error
-    assert explorer.generation == 1
+def test_what_is_not_there_cannot_be_selected(explorer):
+    before = explorer.view
+    with pytest.raises(WidgetError, match="token=79 is not in this prompt; expected a whole number from -1 to 78"):
+        explorer.select(token=79)
+    with pytest.raises(WidgetError, match="layer=8 is not in this model"):
+        explorer.select(layer=8)
+    with pytest.raises(WidgetError, match="patches=64 is not in this picture"):
+        explorer.select(patches=[1, 64])
+    say(explorer, "trace", patches=[700])
+    assert "patches=700 is not in this picture" in explorer.panel.error
+    explorer.selection.set_state({"token": 300, "patches": [3, 90]})  # late, of a longer question
+    assert explorer.view == replace(before, patches=(3,))
+
+
+def test_an_empty_question_is_said_in_the_panel(shared):
+    say(shared, "ask", text="  ")
+    assert "is no question" in shared.panel.error
+    assert shared.generation == 1
 
 
 def test_what_fails_in_the_model_is_said_in_the_panel_and_can_be_tried_again(vlm, question, monkeypatch):

@@ -195,8 +195,18 @@ class Explorer(Pictured, ipywidgets.Box):
     def select(
         self, *, token: int | None = None, layer: int | None = None, patches: Sequence[int] | None = None
     ) -> None:
-        """Look at another cell, or select patches (indices among the visual tokens)."""
+        """Look at another cell, or select patches (indices among the visual tokens).
+
+        Raises
+        ------
+        WidgetError: for a token, a layer or a patch that is not there.
+        """
         with self._lock:
+            found = self._findings(self.question)
+            _check("token", token, -1, len(found.encoded.tokens) - 1, "this prompt")
+            _check("layer", layer, 0, len(self._vlm.layers) - 1, "this model")
+            for patch in patches or ():
+                _check("patches", patch, 0, len(found.visual) - 1, "this picture")
             if token is not None:
                 self.selection.token = token
             if layer is not None:
@@ -308,6 +318,7 @@ class Explorer(Pictured, ipywidgets.Box):
             self._asked = None
             self._views.clear()
             found = self._findings(view.question)
+            self.selection.bounds = (len(found.encoded.tokens), len(found.visual))
             self.selection.put(token=view.token, layer=view.layer, patches=list(view.patches))
             self._tell(
                 generation=self._generation,
@@ -365,9 +376,7 @@ class Explorer(Pictured, ipywidgets.Box):
         """The selection was moved, in the browser or in the kernel."""
         with self._lock:
             chosen = self.selection
-            count = len(self._findings(self.question).encoded.tokens)
-            token = chosen.token if -1 <= chosen.token < count else self.view.token
-            view = replace(self.view, token=token, layer=chosen.layer, patches=tuple(chosen.patches))
+            view = replace(self.view, token=chosen.token, layer=chosen.layer, patches=tuple(chosen.patches))
             self._layer_chosen = self._layer_chosen or view.layer != self.view.layer
             self._change(view, "selection")
 

@@ -34,6 +34,8 @@ class Selection(ipywidgets.Widget):
         self._ties: list[tuple[ipywidgets.Widget, str, str, Callable[[Any], None]]] = []
         self._links: list[Any] = []
         self._quiet = False
+        self._token = -1
+        self.bounds: tuple[float, float] = (float("inf"), float("inf"))  # tokens and patches there are
         super().__init__(**traits)
         self.observe(lambda change: self._pass_on(self, change["name"], change["new"]), ["layer", "token", "patches"])
 
@@ -58,6 +60,17 @@ class Selection(ipywidgets.Widget):
                 widget.unobserve(follow, [name])
             self._links.clear()
             self._ties.clear()
+
+    @traitlets.validate("token")
+    def _valid_token(self, proposal: Any) -> int:
+        # What the browser sends may be late, and about a question that has gone.  The trait has the new value by now: what it had is kept here.
+        if -1 <= proposal["value"] < self.bounds[0]:
+            self._token = proposal["value"]
+        return self._token
+
+    @traitlets.validate("patches")
+    def _valid_patches(self, proposal: Any) -> list[int]:
+        return [patch for patch in proposal["value"] if patch < self.bounds[1]]
 
     def put(self, **values: Any) -> None:
         """Select from the kernel, in one step; `moved` is not called."""
