@@ -295,3 +295,15 @@ def test_pictures_have_no_transparency(trace):
     assert isinstance(image, Image.Image)
     assert image.mode == "RGB"
     assert image.getpixel((0, 0)) == WHITE
+
+
+def test_a_note_is_written_over_the_rows_it_is_true_of():
+    effect = random_map(8, 8)
+    effect[:5] = np.nan
+    image = draw(effect, marked=(5,))
+    grid = Grid(image, [5], 8)
+    noted = pixels(draw(effect, marked=(5,), note="no effect is possible", noted=(0, 1)))
+    changed = np.flatnonzero((grid.pixels != noted).any(axis=(1, 2)))
+    assert len(changed) > 0
+    middle = grid.top + grid.height  # between rows 0 and 1
+    assert abs((changed[0] + changed[-1]) / 2 - middle) < grid.height / 4

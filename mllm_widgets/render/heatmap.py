@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from mllm_widgets import colormaps, labels
-from mllm_widgets.results import fold_untraced
+from mllm_widgets.results import IN_GROUPS, fold_untraced
 
 from .pen import ACCENT, FAINT, GAP, INK, PADDING, SCALE, SMALL, TEXT, TITLE, Pen, text_width
 
@@ -54,6 +54,7 @@ def trace_picture(trace: Trace, module: str | None = None) -> Image.Image:
         f"{labels.measured(labels.MEASURES[trace.score], answer)}: clean {trace.clean:.3f}, with {corruption} {trace.corrupted:.3f}",
         marked=[i for i, row in enumerate(rows) if row.constraint],
         note=labels.BEFORE_CONSTRAINT if at_constraint else labels.BEFORE_CORRUPTION,
+        noted=[i for i, row in enumerate(rows) if row.reason != IN_GROUPS],
     )
 
 
@@ -67,6 +68,7 @@ def heatmap_picture(
     subtitle: str = "",
     marked: Collection[int] = (),
     note: str = "",
+    noted: Collection[int] | None = None,
 ) -> Image.Image:
     """Effects as an RGB picture on a white ground, at two pixels a unit.
 
@@ -78,7 +80,8 @@ def heatmap_picture(
     limit: the ends of the colour scale are +-`limit`.
     title, subtitle: lines above the map; they are cut where they do not fit.
     marked: rows that hold the constraint.
-    note: why the striped rows are striped, written over them.
+    note: why striped rows are striped, written over them.
+    noted: the rows it is true of; all that are striped by default.
     """
     rows, layers = effect.shape
     height = 20 if rows <= 40 else 14
@@ -106,7 +109,8 @@ def heatmap_picture(
             else:
                 color = tuple(int(c) for c in table[colormaps.color_index(value, limit)])
                 pen.box(x, y, width - 1, height - 1, color)
-    untraced = np.flatnonzero(np.isnan(effect).all(axis=1))
+    striped = np.flatnonzero(np.isnan(effect).all(axis=1))
+    untraced = striped if noted is None else striped[np.isin(striped, list(noted))]
     if note and len(untraced) > 1:
         middle = left + layers * width / 2, top + (untraced[0] + untraced[-1] + 1) / 2 * height
         pen.note(*middle, note, SMALL, room=layers * width - GAP)

@@ -126,7 +126,7 @@ def test_the_keyboard_does_all_of_it(lab: Lab, heatmap: Locator) -> None:
     grid = heatmap.get_by_role("grid")
     grid.press("m")
     expect(heatmap.get_by_role("radio", name="Self-attention")).to_be_checked()
-    assert "Self-attention" in grid.locator("[role=gridcell]").inner_text()
+    expect(grid.locator("[role=gridcell]")).to_contain_text("Self-attention")
     grid.press("Enter")
     wait_for_kernel_to_say(lab, "heatmap.selected[1:] == [2] and heatmap.module == 'self_attn'")
     grid.press("Escape")

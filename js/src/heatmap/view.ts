@@ -213,8 +213,9 @@ function nextModule(model: Model): void {
   model.save_changes();
 }
 
-/** Why rows are striped. */
+/** Why rows are striped; with a corrupted picture the row of visual tokens has a reason of its own. */
 function reason(model: Model): string {
-  const first = model.get("rows").find(({ traced }) => !traced);
-  return first ? `Striped rows: ${first.reason}.` : "";
+  const untraced = model.get("rows").filter(({ traced }) => !traced);
+  const reasons = [...new Set(untraced.map((row) => row.reason))].filter(Boolean);
+  return reasons.length ? `Striped rows: ${reasons.join("; ")}.` : "";
 }
