@@ -447,11 +447,15 @@ class Explorer(Pictured, ipywidgets.Box):
             self.panel.publish(state="idle", message="")
 
     def _failed(self, view: View, error: Exception) -> None:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        kind = "" if isinstance(error, MllmWidgetsError) else f"{type(error).__name__}: "
+        message = str(error)
+        if not isinstance(error, MllmWidgetsError):
+            reason = (message.strip() or "it gives no reason").splitlines()[0].rstrip(".")
+            message = (
+                f"This could not be computed: {type(error).__name__}: {reason}. The next thing you do tries it again."
+            )
         with self._lock:
             if view.question is self.question:
-                self.panel.publish(state="error", message="", error=f"{kind}{reason}")
+                self.panel.publish(state="error", message="", error=message)
 
     def _stopped(self, view: View) -> None:
         with self._lock:
