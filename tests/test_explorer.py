@@ -19,11 +19,14 @@ from PIL import Image
 import mllm_widgets as mw
 from mllm_widgets.errors import FlowError, QuestionError, WidgetError
 from mllm_widgets.tracing import PixelNoise
-from mllm_widgets.widgets import explorer_work, wire
-from mllm_widgets.widgets.explorer_view import History, View
-from mllm_widgets.widgets.lens_panel import LensPanel
-from mllm_widgets.widgets.question_panel import QuestionPanel, uploaded, words_of
-from mllm_widgets.widgets.trials_panel import TrialsPanel
+from mllm_widgets.widgets import wire
+from mllm_widgets.widgets.explorer import compute
+from mllm_widgets.widgets.explorer.history import History
+from mllm_widgets.widgets.explorer.lens_panel import LensPanel
+from mllm_widgets.widgets.explorer.messages import hear, uploaded
+from mllm_widgets.widgets.explorer.question_panel import QuestionPanel, words_of
+from mllm_widgets.widgets.explorer.trials_panel import TrialsPanel
+from mllm_widgets.widgets.explorer.view import View
 from tests.families import test_mllama as mllama
 from tests.families.tiny_llava import llava_next
 from tests.families.tiny_llava import question as tiny_question
@@ -53,7 +56,7 @@ def shared(vlm, question):
 
 def say(explorer: mw.Explorer, kind: str, *buffers: bytes, **content: Any) -> None:
     """What the browser would send."""
-    explorer._heard({"kind": kind, "id": 1, **content}, list(buffers))
+    hear(explorer._session, {"kind": kind, "id": 1, **content}, list(buffers))
 
 
 def png(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
@@ -133,7 +136,7 @@ def test_single_views_are_tied_by_links_that_need_no_kernel(shared):
 
 
 def test_a_token_that_was_not_sent_is_computed_when_it_is_selected(vlm, question, monkeypatch):
-    monkeypatch.setattr(explorer_work, "MOST_TARGETS", 1)
+    monkeypatch.setattr(compute, "MOST_TARGETS", 1)
     explorer = mw.Explorer(vlm, question)
     assert explorer.wait(LONG)
     grid: Any = explorer.grid
@@ -197,7 +200,7 @@ def test_ten_quick_questions_never_show_two_at_once(explorer, question):
 
     def watch() -> None:
         while not stop.is_set():
-            with explorer._lock:
+            with explorer._session.lock:
                 seen = set(shown(explorer))
                 if len(seen) > 1:
                     mixed.append(seen)
@@ -218,14 +221,14 @@ def test_ten_quick_questions_never_show_two_at_once(explorer, question):
 
 def test_results_of_an_old_question_are_not_installed(explorer, question, monkeypatch):
     begun, go = threading.Event(), threading.Event()
-    real = explorer_work._flow
+    real = compute._flow
 
     def slow(*arguments):
         begun.set()
         go.wait(LONG)
         real(*arguments)
 
-    monkeypatch.setattr(explorer_work, "_flow", slow)
+    monkeypatch.setattr(compute, "_flow", slow)
     explorer.ask(replace(question, text="What is the country of this building?"))
     assert begun.wait(LONG)
     explorer.undo()  # everything about that one is known
@@ -249,7 +252,7 @@ def test_traced_patches_are_a_row_with_the_values_python_gives(explorer, vlm, qu
     explorer.select(patches=list(range(64)))
     explorer.trace_patches()
     assert explorer.wait(LONG)
-    sigma = explorer._findings(question).sigma
+    sigma = explorer._session.findings.sigma
     modules = ("residual", "mlp", "self_attn")
     visual = np.flatnonzero(vlm.encode(question).visual).tolist()
     wanted = mw.causal_trace(
@@ -281,9 +284,9 @@ def test_rows_can_be_removed_and_a_test_is_not_done_twice(explorer):
     explorer.select(patches=[1, 2])
     say(explorer, "block")
     assert explorer.wait(LONG)
-    begun = explorer._jobs.started
+    begun = explorer._session.work.started
     say(explorer, "block")
-    assert explorer._jobs.started == begun
+    assert explorer._session.work.started == begun
     assert len(explorer.trials.rows) == 1
     say(explorer, "forget", trial=0)
     assert explorer.trials.rows == []
@@ -363,7 +366,7 @@ def test_the_picture_has_question_answer_and_views(shared, question):
     picture = shared.picture()
     assert picture.width > shared.heatmap.picture().width
     assert picture.height > shared.grid.picture().height
-    alone = mw.Explorer(shared._vlm, replace(question, constraint=None))
+    alone = mw.Explorer(shared._session.vlm, replace(question, constraint=None))
     assert alone.wait(LONG)
     assert alone.picture().height > 200
     alone.close()
@@ -440,7 +443,7 @@ def test_what_fails_in_the_model_is_said_in_the_panel_and_can_be_tried_again(vlm
         raise RuntimeError("CUDA out of memory")
 
     with monkeypatch.context() as patch:
-        patch.setattr(explorer_work, "_flow", broken)
+        patch.setattr(compute, "_flow", broken)
         explorer = mw.Explorer(vlm, question)
         assert explorer.wait(LONG)
         assert explorer.panel.state == "error"
@@ -507,7 +510,7 @@ def test_closing_it_closes_every_view_and_stops_the_worker(vlm, question):
     views = [explorer.heatmap, explorer.grid, explorer.lens, explorer.panel, explorer.trials, explorer.selection]
     explorer.ask(replace(question, text="What is the country of this building?"))
     explorer.close()
-    assert explorer._jobs.wait(LONG)
+    assert explorer._session.work.wait(LONG)
     assert all(view.comm is None for view in views)
 
 

@@ -140,7 +140,7 @@ def test_a_region_is_traced_and_blocked_and_the_rows_have_the_values_python_give
     blocked = explorer.locator(".mw-trials tbody tr").nth(1)
     expect(blocked.locator("td")).to_have_count(9, timeout=20_000)
     truth = lab.ask_kernel(
-        "sigma = explorer._findings(question).sigma\n"
+        "sigma = explorer._session.findings.sigma\n"
         "group = list(np.flatnonzero(vlm.encode(question).visual))\n"
         "t = mw.causal_trace(vlm, question, corruption=mw.tracing.PixelNoise(sigma=sigma), modules=['residual'], groups=[group])\n"
         "k = mw.attention_knockout(vlm, question, 'visual', 'constraint')\n"

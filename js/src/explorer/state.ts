@@ -1,4 +1,4 @@
-// The traits of the Explorer's own panels (mllm_widgets.widgets.question_panel, trials_panel, lens_panel).
+// The traits of the Explorer's own panels (mllm_widgets.widgets.explorer: question_panel, trials_panel, lens_panel).
 
 import type { AnyModel } from "@anywidget/types";
 

@@ -15,8 +15,7 @@ import ipywidgets
 import traitlets
 
 from mllm_widgets.errors import WidgetError
-
-from .base import WholeNumber
+from mllm_widgets.widgets.base import WholeNumber
 
 
 class Selection(ipywidgets.Widget):

@@ -9,10 +9,10 @@ import numpy as np
 import traitlets
 
 from mllm_widgets import colormaps, labels
+from mllm_widgets.widgets import wire
+from mllm_widgets.widgets.base import WholeNumber, Widget, bundle
 
-from . import wire
-from .base import WholeNumber, Widget, bundle
-from .explorer_view import Trial
+from .view import Trial
 
 MODULES = ("residual", "mlp", "self_attn")  # restored by a trace
 

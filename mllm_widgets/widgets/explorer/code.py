@@ -9,7 +9,7 @@ from typing import Any
 from mllm_widgets.tracing.code import load_line
 from mllm_widgets.vlm.question import Question
 
-from .explorer_view import Trial, View
+from .view import Trial, View
 
 MOST = 60_000  # characters of a picture written into the script
 WIDTH = 100

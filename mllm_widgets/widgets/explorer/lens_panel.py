@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 import traitlets
 
 from mllm_widgets import labels
-
-from . import wire
-from .base import WholeNumber, Widget, bundle
+from mllm_widgets.widgets import wire
+from mllm_widgets.widgets.base import WholeNumber, Widget, bundle
 
 if TYPE_CHECKING:
     from mllm_widgets.contributions import Lens

@@ -11,15 +11,15 @@ from PIL import Image
 
 from mllm_widgets import labels
 from mllm_widgets.errors import WidgetError
+from mllm_widgets.widgets.patch_grid import PatchGrid
+from mllm_widgets.widgets.trace_heatmap import TraceHeatmap
 
-from .explorer_view import Trial, View
-from .explorer_work import Findings
+from .findings import Findings
 from .lens_panel import LensPanel
-from .patch_grid import PatchGrid
 from .question_panel import QuestionPanel
 from .selection import Selection
-from .trace_heatmap import TraceHeatmap
 from .trials_panel import TrialsPanel, limit_of, row_of
+from .view import Trial, View
 
 TOP = 5  # tokens of the answer
 COLUMN = "1 1 max(400px, 40%)"  # two columns where there is room for them

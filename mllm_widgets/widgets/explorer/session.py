@@ -1,0 +1,234 @@
+"""From one view to the next: what an Explorer shows, what the user did to it, and the work that fills it, under one lock."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import ipywidgets
+
+from mllm_widgets.errors import WidgetError
+from mllm_widgets.vlm.question import Question
+from mllm_widgets.vlm.spans import find_words
+from mllm_widgets.widgets.patch_view import picture_bytes
+
+from .arguments import check_whole
+from .code import question_code, view_code
+from .findings import Findings
+from .history import History
+from .messages import hear
+from .question_panel import words_of
+from .view import Trial, View
+from .views import Views
+from .work import Work
+
+if TYPE_CHECKING:
+    from mllm_widgets.vlm.model import VLM
+
+
+class Session:
+    """What stands in the box of an Explorer; its methods may be called on any thread.
+
+    Parameters
+    ----------
+    box: whose children the views become.
+    corruption: as in `causal_trace`.
+    found: what is known about the first question.
+    view: what to begin with; nothing is shown before `begin` is called with it.
+    layer_chosen: False to begin at the layer where the picture writes most.
+    """
+
+    def __init__(
+        self, box: ipywidgets.Box, vlm: VLM, corruption: Any, found: Findings, view: View, *, layer_chosen: bool
+    ) -> None:
+        self.lock = threading.RLock()
+        self.generation = 0
+        self.vlm, self._layer_chosen = vlm, layer_chosen
+        self._history = History(view)
+        self.work = Work(vlm, corruption, self.lock, on_found=self._found, on_state=self._state)
+        self.work.know(found)
+        self.views = Views(
+            box,
+            self.lock,
+            view,
+            len(vlm.layers),
+            heard=partial(hear, self),
+            moved=self._moved,
+            window_moved=self._window_moved,
+            takes_pictures=vlm.family.pictures != "none",
+        )
+
+    @property
+    def view(self) -> View:
+        """What is asked and looked at."""
+        return self._history.view
+
+    @property
+    def findings(self) -> Findings:
+        """What is known about the question on show."""
+        return self.work.findings(self.view.question)
+
+    @property
+    def span(self) -> tuple[int, ...]:
+        """Where the constraint stands in the question: its first and last character and one; () if there is none."""
+        question = self.view.question
+        if question.constraint is None:
+            return ()
+        return find_words(question.text, question.constraint, question.occurrence)
+
+    def code(self) -> str:
+        """The calls that give what is on show, as a script."""
+        return question_code(self.vlm, self.view.question) + self._view_code()
+
+    def close(self) -> None:
+        """Stop the work and remove all views."""
+        self.work.close()
+        with self.lock:
+            self.views.close()
+
+    # --- what a user does -------------------------------------------------------------------------------------------------
+
+    def ask(self, question: Question) -> None:
+        """Ask something else; nothing changes if this model cannot be asked it."""
+        found = self.work.findings(question)
+        with self.lock:
+            view = replace(self.view.asking(question), token=found.start)
+            self._history.push(view, "")
+            self.begin(view)
+
+    def select(self, token: int | None, layer: int | None, patches: Sequence[int] | None) -> None:
+        """Look at another cell, or select patches."""
+        with self.lock:
+            found, selection = self.findings, self.views.selection
+            check_whole("token", token, -1, len(found.encoded.tokens) - 1, "this prompt")
+            check_whole("layer", layer, 0, len(self.vlm.layers) - 1, "this model")
+            for patch in patches or ():
+                check_whole("patches", patch, 0, len(found.visual) - 1, "this picture")
+            if token is not None:
+                selection.token = token
+            if layer is not None:
+                selection.layer = layer
+            if patches is not None:
+                selection.patches = sorted({int(patch) for patch in patches})
+
+    def test(self, kind: str) -> None:
+        """Try the selected patches by cause, as a `Trial` of this kind."""
+        with self.lock:
+            view = self.view
+            if not view.patches:
+                raise WidgetError(
+                    "no patches are selected; select some on the picture, or with explorer.select(patches=[...])."
+                )
+            targets = self.findings.blocked(view.token) if kind == "block" else ()
+            trial = Trial(kind, view.patches, view.window, targets)
+            self._change(replace(view, trials=(*(one for one in view.trials if one != trial), trial)), "")
+
+    def forget(self, number: int) -> None:
+        """Remove one of the trials."""
+        with self.lock:
+            trials = tuple(trial for place, trial in enumerate(self.view.trials) if place != number)
+            self._change(replace(self.view, trials=trials), "")
+
+    def step(self, back: bool) -> None:
+        """Take back what was done last, or do it again; nothing happens where there is nothing."""
+        with self.lock:
+            before, view = self.view, self._history.step(back)
+            if view is None:
+                return
+            if view.question is before.question:
+                self._show_view(view)
+            else:
+                self.begin(view)
+
+    # --- one view after the other -----------------------------------------------------------------------------------------
+
+    def begin(self, view: View) -> None:
+        """Show another question: the old views go before the new words stand there."""
+        with self.lock:
+            self.generation += 1
+            self.work.cancel()
+            self.views.clear()
+            found = self.work.findings(view.question)
+            selection = self.views.selection
+            selection.bounds = (len(found.encoded.tokens), len(found.visual))
+            selection.put(token=view.token, layer=view.layer, patches=list(view.patches))
+            self._tell(
+                generation=self.generation,
+                question=view.question.text,
+                span=list(self.span),
+                words=words_of(view.question.text),
+                head=question_code(self.vlm, view.question),
+                image=b"" if view.question.image is None else picture_bytes(view.question.image),
+                state="idle",
+                message="",
+                error="",
+            )
+            self._install(found, view)
+            self.work.submit(view)
+
+    def _change(self, view: View, kind: str) -> None:
+        """Another view of the same question."""
+        with self.lock:
+            if view == self.view:
+                return
+            self._history.push(view, kind)
+            self._show_view(view)
+
+    def _show_view(self, view: View) -> None:
+        self.views.selection.put(token=view.token, layer=view.layer, patches=list(view.patches))
+        if self.views.heatmap is not None:
+            self.views.heatmap.window = view.window
+        self._install(self.work.findings(view.question), view)
+        self.work.submit(view)
+
+    def _moved(self) -> None:
+        """The selection was moved, in the browser or in the kernel."""
+        with self.lock:
+            chosen = self.views.selection
+            view = replace(self.view, token=chosen.token, layer=chosen.layer, patches=tuple(chosen.patches))
+            self._layer_chosen = self._layer_chosen or view.layer != self.view.layer
+            self._change(view, "selection")
+
+    def _window_moved(self, change: Any) -> None:
+        self._change(replace(self.view, window=change["new"]), "window")
+
+    # --- what the work says, under the lock -------------------------------------------------------------------------------
+
+    def _found(self, found: Findings) -> None:
+        if found.question is self.view.question:
+            self._install(found, self.view)
+
+    def _state(self, question: Question, **traits: Any) -> None:
+        if question is self.view.question:
+            self.views.panel.publish(**traits)
+
+    def _install(self, found: Findings, view: View) -> None:
+        """Show what is known about the question on show."""
+        if self.views.grid is None:
+            view = self._choose_layer(found, view)
+        self.views.show(found, view)
+        self._tell(**self.views.answer(found))
+
+    def _choose_layer(self, found: Findings, view: View) -> View:
+        """Begin where the picture writes most into the token, unless a layer was chosen."""
+        layer = None if self._layer_chosen else found.peak_layer(view.token)
+        if layer is None:
+            return view
+        self._layer_chosen = True
+        view = replace(view, layer=layer)
+        self._history.amend(view)
+        self.views.selection.put(layer=view.layer)
+        return view
+
+    def _tell(self, **traits: Any) -> None:
+        """Tell the panel, and what follows from the view."""
+        self.views.panel.publish(
+            **traits, can_undo=self._history.can_undo, can_redo=self._history.can_redo, code=self._view_code()
+        )
+
+    def _view_code(self) -> str:
+        found = self.findings
+        return view_code(self.view, self.work.corruption, self.views.parts, found.visual, found.sigma)

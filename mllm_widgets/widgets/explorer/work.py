@@ -1,0 +1,127 @@
+"""The work of an Explorer: one thread computes what the newest view lacks, and what is known about the last questions is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from mllm_widgets.errors import MllmWidgetsError
+from mllm_widgets.jobs import CancelToken, Latest
+from mllm_widgets.vlm.question import Question
+
+from .compute import compute, says
+from .findings import Findings
+from .view import View
+
+if TYPE_CHECKING:
+    from mllm_widgets.vlm.model import VLM
+
+KEPT = 3  # questions whose results are kept for undo: each holds keys and values on the model's device
+
+
+class Work:
+    """Finds out what views lack, part by part.
+
+    Parameters
+    ----------
+    corruption: as in `causal_trace`.
+    lock: the views'; it is held while one of the following is called.
+    on_found: called with a question's findings when something is new in them.
+    on_state: called with a question and traits of the panel, about what is being done: `state`, `message`, `error`.
+    """
+
+    def __init__(
+        self,
+        vlm: VLM,
+        corruption: Any,
+        lock: Any,
+        *,
+        on_found: Callable[[Findings], None],
+        on_state: Callable[..., None],
+    ) -> None:
+        self._vlm, self.corruption, self._lock = vlm, corruption, lock
+        self._on_found, self._on_state = on_found, on_state
+        self._jobs: Latest[View] = Latest(self._work, failed=self._failed, stopped=self._stopped)
+        self._known: list[Findings] = []
+        self._asked: View | None = None  # what was given to the thread last
+
+    def findings(self, question: Question) -> Findings:
+        """What is known about a question; raises if this model cannot be asked it."""
+        with self._lock:
+            for found in self._known:
+                if found.question is question:
+                    return found
+        found = Findings(question, self._vlm.encode(question))
+        self.know(found)
+        return found
+
+    def know(self, found: Findings) -> None:
+        """Keep what is known about a question."""
+        with self._lock:
+            self._known = [*self._known[-KEPT + 1 :], found]
+
+    def submit(self, view: View) -> None:
+        """Compute what the view lacks; what is being computed goes on, if that is all."""
+        found = self.findings(view.question)
+        parts, asked = found.missing(view), self._asked
+        if not parts:
+            return
+        going_on = self.busy and asked is not None and asked.question is view.question
+        if going_on and asked is not None and set(parts) <= set(found.missing(asked)):
+            return
+        self._asked = view
+        self._on_state(view.question, state="running", message="")
+        self._jobs.submit(view)
+
+    def cancel(self) -> None:
+        """Stop what is being computed."""
+        self._asked = None
+        self._jobs.cancel()
+
+    def close(self) -> None:
+        """Stop for good."""
+        self._jobs.close()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Block until nothing is being computed; False if that took longer than `timeout` seconds."""
+        return self._jobs.wait(timeout)
+
+    @property
+    def busy(self) -> bool:
+        """True while something is being computed."""
+        return self._jobs.busy
+
+    @property
+    def started(self) -> int:
+        """Computations begun, for tests and curiosity."""
+        return self._jobs.started
+
+    # --- on the thread ----------------------------------------------------------------------------------------------------
+
+    def _work(self, view: View, token: CancelToken) -> None:
+        found = self.findings(view.question)
+        while parts := found.missing(view):
+            with self._lock:
+                token.check()
+                self._on_state(view.question, state="running", message=says(parts[0]))
+            compute(self._vlm, found, parts[0], self.corruption, view, token)
+            with self._lock:
+                token.check()
+                self._on_found(found)
+        with self._lock:
+            token.check()
+            self._on_state(view.question, state="idle", message="")
+
+    def _failed(self, view: View, error: Exception) -> None:
+        message = str(error)
+        if not isinstance(error, MllmWidgetsError):
+            reason = (message.strip() or "it gives no reason").splitlines()[0].rstrip(".")
+            message = (
+                f"This could not be computed: {type(error).__name__}: {reason}. The next thing you do tries it again."
+            )
+        with self._lock:
+            self._on_state(view.question, state="error", message="", error=message)
+
+    def _stopped(self, view: View) -> None:
+        with self._lock:
+            self._on_state(view.question, state="stopped", message="cancelled")
