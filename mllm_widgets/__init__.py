@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import datasets, errors, tracing
+    from . import datasets, editing, errors, tracing
     from .contributions import (
         Contributions,
         Knockout,
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         correctness_signal,
         logit_lens,
     )
+    from .editing import Edit, Edits, multedit
     from .patch_map import PatchMap
     from .results import Answer, Trace
     from .tracing import causal_trace
@@ -32,6 +33,8 @@ __version__ = "0.1.0"
 _HOMES = {
     "Answer": "results",
     "Contributions": "contributions",
+    "Edit": "editing",
+    "Edits": "editing",
     "Explorer": "widgets",
     "Family": "vlm.families",
     "Knockout": "contributions",
@@ -51,14 +54,17 @@ _HOMES = {
     "families": "vlm.families",
     "load": "vlm",
     "logit_lens": "contributions",
+    "multedit": "editing",
     "register_family": "vlm.families",
 }
-_MODULES = ("datasets", "errors", "tracing")
+_MODULES = ("datasets", "editing", "errors", "tracing")
 
 __all__ = [
     "VLM",
     "Answer",
     "Contributions",
+    "Edit",
+    "Edits",
     "Explorer",
     "Family",
     "Knockout",
@@ -75,10 +81,12 @@ __all__ = [
     "constraint_to_last",
     "correctness_signal",
     "datasets",
+    "editing",
     "errors",
     "families",
     "load",
     "logit_lens",
+    "multedit",
     "register_family",
     "tracing",
 ]

@@ -33,3 +33,7 @@ class WidgetError(MllmWidgetsError):
 
 class FlowError(MllmWidgetsError):
     """What tokens take from each other, or a knockout or a lens, was asked for and cannot be computed."""
+
+
+class EditError(MllmWidgetsError):
+    """An edit was asked for that cannot be made, applied, kept or measured."""

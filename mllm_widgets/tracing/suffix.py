@@ -13,7 +13,7 @@ from mllm_widgets.vlm.families.base import part
 from mllm_widgets.vlm.model import VLM
 
 from .continuation import Continuation, brought
-from .memory import give_memory_back, is_out_of_memory
+from .memory import in_parts
 
 # These add the mask they are given to the scores.  Flash attention knows no such mask, and what others do with it is unknown.
 MASKED_ATTENTION = ("sdpa", "eager")
@@ -93,23 +93,7 @@ def run_suffixes(vlm: VLM, continuation: Continuation, embeds: torch.Tensor, row
 
     Where memory runs out it goes on with half as many rows.
     """
-    found: list[torch.Tensor] = []
-    done = 0
-    while done < len(embeds):
-        some = embeds[done : done + rows]
-        logits = None
-        try:
-            logits = _run_rows(vlm, continuation, some)
-        except (RuntimeError, MemoryError) as error:
-            if len(some) == 1 or not is_out_of_memory(error):
-                raise
-        if logits is None:  # outside of `except`: the error holds on to what the pass had made
-            rows = max(1, len(some) // 2)
-            give_memory_back()
-            continue
-        found.append(logits)
-        done += len(some)
-    return torch.cat(found)
+    return torch.cat(in_parts(len(embeds), rows, lambda some: _run_rows(vlm, continuation, embeds[some])))
 
 
 def _run_rows(vlm: VLM, continuation: Continuation, embeds: torch.Tensor) -> torch.Tensor:

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from mllm_widgets.errors import ConstraintError, ModelError, QuestionError
+from mllm_widgets.finishing import to_the_end
 from mllm_widgets.results import TokenInfo
 
 from . import prompts, spans
@@ -23,6 +24,7 @@ from .geometry import VisualGeometry
 from .placement import device_of
 from .processors import tokenizer_of
 from .question import Question
+from .side_terms import SideTerms
 
 # One lock per model, not per VLM: the same model may be loaded twice, with two templates.
 _LOCKS: weakref.WeakKeyDictionary[Any, threading.RLock] = weakref.WeakKeyDictionary()
@@ -65,6 +67,7 @@ class VLM:
         self.layers: Any = part(model, f"{self.family.decoder}.{self.family.layers}")
         self.lock = _LOCKS.setdefault(model, threading.RLock())
         self._nnsight: Any = None
+        self.side_terms = SideTerms(self)
 
     @property
     def nnsight(self) -> Any:
@@ -88,6 +91,19 @@ class VLM:
     def site(self, layer: int, module: str) -> str:
         """Dotted path from the model, or from its nnsight wrapper, to a sub-block ("mlp", "self_attn") or layer ("residual")."""
         return self.family.site(self.model, layer, module)
+
+    @property
+    def state(self) -> tuple[Any, ...]:
+        """Which edits the model has now; what was computed of it is out of date when this has changed."""
+        return self.side_terms.state
+
+    def projection_site(self, layer: int) -> str:
+        """Dotted path from the model to the output projection of a layer's MLP (W_proj)."""
+        return f"{self.site(layer, 'mlp')}.{self.family.down}"
+
+    def projection(self, layer: int) -> nn.Module:
+        """The output projection of a layer's MLP, of the model itself."""
+        return part(self.model, self.projection_site(layer))
 
     def block(self, layer: int, module: str) -> nn.Module:
         """A sub-block ("mlp", "self_attn") or layer ("residual") of the model itself."""
@@ -235,28 +251,29 @@ class VLM:
         return self.family.geometry(self.processor, self.model, inputs, question.image)
 
     @contextlib.contextmanager
-    def running(self) -> Iterator[None]:
-        """Hold the lock, in evaluation mode and without gradients; the model's own modes come back on exit."""
+    def running(self, gradients: bool = False) -> Iterator[None]:
+        """Hold the lock, in evaluation mode and without gradients; the model's own modes come back on exit.
+
+        gradients: let gradients flow through the model, to what is no parameter of it.
+        """
         with self.lock:
             training = [module for module in self.model.modules() if module.training]
+            learning = [p for p in self.model.parameters() if p.requires_grad] if gradients else []
+
+            def give_back() -> None:
+                for module in training:
+                    module.training = True
+                for parameter in learning:
+                    parameter.requires_grad_(True)
+
             try:
                 for module in training:
                     module.training = False
-                with self.family.undisturbed(self.model), torch.inference_mode():
+                for parameter in learning:
+                    parameter.requires_grad_(False)
+                mode = torch.inference_mode(not gradients)
+                with self.family.undisturbed(self.model), mode, torch.set_grad_enabled(gradients):
                     yield
             finally:
-                _train(training)
-
-
-def _train(modules: list[nn.Module]) -> None:
-    """Set training mode, to the end: an interrupt that comes meanwhile is raised after, or half the model would stay changed."""
-    late: KeyboardInterrupt | None = None
-    while True:
-        try:
-            for module in modules:
-                module.training = True
-            break
-        except KeyboardInterrupt as interrupt:
-            late = interrupt
-    if late is not None:
-        raise late
+                # an interrupt that comes meanwhile must not leave half the model changed
+                to_the_end(give_back)
