@@ -27,6 +27,7 @@ from mllm_widgets.widgets.explorer.messages import hear, uploaded
 from mllm_widgets.widgets.explorer.question_panel import QuestionPanel, words_of
 from mllm_widgets.widgets.explorer.trials_panel import TrialsPanel
 from mllm_widgets.widgets.explorer.view import View
+from mllm_widgets.widgets.explorer.views import STEERED
 from tests.families import test_mllama as mllama
 from tests.families.tiny_llava import llava_next
 from tests.families.tiny_llava import question as tiny_question
@@ -326,6 +327,69 @@ def test_everything_the_user_did_is_undone_and_done_again(explorer, question):
     assert not explorer.panel.can_redo
 
 
+SETTINGS = {
+    ("heatmap", "module"): "self_attn",
+    ("grid", "scale"): "log",
+    ("grid", "top_k"): 3,
+    ("grid", "threshold"): 0.2,
+    ("grid", "opacity"): 0.5,
+    ("grid", "compare"): True,
+    ("grid", "mask_sinks"): True,
+    ("lens", "top_k"): 1,
+    ("trials", "module"): "mlp",
+}
+
+
+def test_every_setting_of_every_view_is_undone_and_done_again(explorer):
+    def now() -> dict[tuple[str, str], Any]:
+        return {(view, name): getattr(getattr(explorer, view), name) for view, name in SETTINGS}
+
+    before = now()
+    for (view, name), value in SETTINGS.items():
+        getattr(explorer, view).set_state({name: value})  # as the browser does
+    assert now() == SETTINGS
+    for count in range(1, len(SETTINGS) + 1):  # one step for each
+        explorer.undo()
+        assert now() == {**SETTINGS, **dict(list(before.items())[-count:])}
+    assert not explorer.panel.can_undo
+    for _ in SETTINGS:
+        explorer.redo()
+    assert now() == SETTINGS
+
+
+def test_the_settings_of_each_control_that_a_user_has_are_known():
+    """A control that is not among them could not be undone."""
+    selected = {"token", "layer", "patches", "selected"}
+    for name, kind in (("heatmap", mw.TraceHeatmap), ("grid", mw.PatchGrid)):
+        said = re.search(
+            r"(?:Written by the front end|Traits to steer)(.*?)(?:Written by the kernel|The others)",
+            str(kind.__doc__),
+            re.DOTALL,
+        )
+        assert said is not None
+        steered = set(re.findall(r"`(\w+)`", said[1])) & set(kind.class_traits(sync=True))
+        assert steered - selected - {"cancel", "window"} == set(STEERED[name])
+
+
+def test_another_question_keeps_the_settings_and_undo_brings_them_back(explorer, question):
+    explorer.heatmap.module = "self_attn"
+    explorer.grid.scale = "log"
+    explorer.ask(replace(question, text="What is the country of this building?"))
+    assert explorer.wait(LONG)
+    assert (explorer.heatmap.module, explorer.grid.scale) == ("self_attn", "log")
+    explorer.grid.scale = "linear"
+    explorer.heatmap.module = "mlp"
+    for wanted in (("self_attn", "linear"), ("self_attn", "log")):
+        explorer.undo()
+        assert (explorer.heatmap.module, explorer.grid.scale) == wanted
+    explorer.undo()
+    assert explorer.question is question
+    assert explorer.wait(LONG)
+    assert (explorer.heatmap.module, explorer.grid.scale) == ("self_attn", "log")
+    explorer.undo()
+    assert (explorer.heatmap.module, explorer.grid.scale) == ("self_attn", "linear")
+
+
 def test_quick_moves_of_one_control_are_one_step_to_undo(question):
     now = [0.0]
     first = View(question)
@@ -344,6 +408,8 @@ def test_quick_moves_of_one_control_are_one_step_to_undo(question):
 def test_the_copied_code_gives_what_is_on_show(explorer):
     explorer.select(token=77, layer=6, patches=[10, 11])
     explorer.heatmap.window = 3
+    explorer.heatmap.module = "self_attn"
+    explorer.grid.publish(scale="log", top_k=7, threshold=0.25)
     explorer.trace_patches()
     explorer.block_patches()
     assert explorer.wait(LONG)
@@ -355,6 +421,8 @@ def test_the_copied_code_gives_what_is_on_show(explorer):
     assert np.allclose(scope["trace"].restored.values, explorer.trace.restored.values, atol=1e-5)
     assert (scope["heatmap"].token, scope["heatmap"].layer) == (77, 6)
     assert (scope["patches"].layer, scope["patches"].selected) == (6, [10, 11])
+    assert scope["heatmap"].module == "self_attn"
+    assert [getattr(scope["patches"], name) for name in ("scale", "top_k", "threshold")] == ["log", 7, 0.25]
     assert np.allclose(scope["patches"].patch_map.values, explorer.grid.patch_map.values, atol=1e-5)
     traced, blocked = explorer.results
     for module, effects in traced.items():
@@ -438,22 +506,46 @@ def test_an_empty_question_is_said_in_the_panel(shared):
     assert shared.generation == 1
 
 
-def test_what_fails_in_the_model_is_said_in_the_panel_and_can_be_tried_again(vlm, question, monkeypatch):
-    def broken(*_):
-        raise RuntimeError("CUDA out of memory")
+def broken(*_: Any) -> None:
+    raise RuntimeError("CUDA out of memory")
 
+
+def test_what_fails_in_the_model_is_said_in_the_panel_and_can_be_tried_again(vlm, question, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(compute, "_flow", broken)
         explorer = mw.Explorer(vlm, question)
         assert explorer.wait(LONG)
         assert explorer.panel.state == "error"
-        assert explorer.panel.error.startswith("This could not be computed: RuntimeError: CUDA out of memory. The next")
+        assert explorer.panel.error == (
+            "This could not be computed (following the attention): RuntimeError: CUDA out of memory. "
+            "The next thing you do tries it again."
+        )
         assert explorer.heatmap is not None
+        assert explorer.lens is not None  # what comes after it is there all the same
     explorer.select(layer=1)
     assert explorer.wait(LONG)
     assert explorer.grid is not None
-    assert explorer.panel.state == "idle"
+    assert (explorer.panel.state, explorer.panel.error) == ("idle", "")
     explorer.close()
+
+
+def test_a_test_that_fails_leaves_the_next_one_its_turn(explorer, monkeypatch):
+    def first_only(*arguments: Any, real: Any = compute._trial) -> None:
+        (broken if arguments[2].patches == (1,) else real)(*arguments)
+
+    monkeypatch.setattr(compute, "_trial", first_only)
+    with explorer._session.lock:  # both are asked before the first is begun
+        for patch in (1, 2):
+            explorer.select(patches=[patch])
+            explorer.block_patches()
+    assert explorer.wait(LONG)
+    assert [row["state"] for row in explorer.trials.rows] == ["error", "done"]
+    assert explorer.trials.rows[0]["note"] == "RuntimeError: CUDA out of memory"
+    assert "(blocking patches)" in explorer.panel.error
+    monkeypatch.undo()
+    explorer.select(layer=2)
+    assert explorer.wait(LONG)
+    assert [row["state"] for row in explorer.trials.rows] == ["done", "done"]
 
 
 def test_a_tiled_picture_works(question):

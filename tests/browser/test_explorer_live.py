@@ -268,6 +268,17 @@ def test_the_keyboard_goes_from_a_cell_to_a_cause(lab: Lab, explorer: Locator) -
     undo.focus()
     undo.press("Enter")
     expect(explorer.locator(".mw-trials tbody tr")).to_have_count(0)
+    module = explorer.locator(".mw-heatmap").get_by_role("radiogroup")
+    scale = explorer.get_by_role("radiogroup", name="scale of the values")
+    for group, usual, other in ((module, "MLP", "Self-attention"), (scale, "Linear", "Log")):
+        radio = group.get_by_role("radio", name=usual)
+        radio.focus()
+        radio.press("ArrowRight")
+        expect(group.get_by_role("radio", name=other)).to_be_checked()
+    says(lab, "(explorer.heatmap.module, explorer.grid.scale) == ('self_attn', 'log')")
+    for group, usual in ((scale, "Linear"), (module, "MLP")):
+        undo.press("Enter")
+        expect(group.get_by_role("radio", name=usual)).to_be_checked()
 
 
 def test_nobody_is_left_out_and_it_fits(lab: Lab, explorer: Locator) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Mapping
 from typing import Any
 
 from mllm_widgets.tracing.code import load_line
@@ -20,11 +21,19 @@ def question_code(vlm: Any, question: Question) -> str:
     return "\n".join(["import mllm_widgets as mw", "", load_line(vlm.name, vlm), *_question(question)]) + "\n"
 
 
-def view_code(view: View, corruption: Any, parts: frozenset[str], visual: tuple[int, ...], sigma: float) -> str:
+def view_code(
+    view: View,
+    settings: Mapping[tuple[str, str], Any],
+    corruption: Any,
+    parts: frozenset[str],
+    visual: tuple[int, ...],
+    sigma: float,
+) -> str:
     """Lines that compute what is on show, after those of `question_code`.
 
     Parameters
     ----------
+    settings: of the single views, (view, trait) -> value; those that are not as they come.
     parts: which of "trace", "flow" and "lens" the view has.
     visual: positions of the visual tokens, to which patches are indices.
     sigma: of the noise that corrupts the picture.
@@ -35,15 +44,21 @@ def view_code(view: View, corruption: Any, parts: frozenset[str], visual: tuple[
         how = "" if corruption is None else f", corruption={corruption!r}"
         pinned = "" if target is None else f", token={target}, layer={view.layer}"
         lines += [f"trace = mw.causal_trace(vlm, question, window={view.window}{how})"]
-        lines += [f"heatmap = mw.TraceHeatmap(trace{pinned})"]
+        lines += [f"heatmap = mw.TraceHeatmap(trace{pinned}{_set(settings, 'heatmap')})"]
     if "flow" in parts:
         lines += [f"flow = mw.attention_contributions(vlm, question, target={_target(view)})"]
-        lines += [f"patches = mw.PatchGrid(flow, layer={view.layer}, selected={list(view.patches)})"]
+        shown = f"layer={view.layer}, selected={list(view.patches)}{_set(settings, 'grid')}"
+        lines += [f"patches = mw.PatchGrid(flow, {shown})"]
     if "lens" in parts:
         lines += [f"lens = mw.logit_lens(vlm, question, {'last' if target is None else target!r})"]
     for number, trial in enumerate(view.trials, 1):
         lines += _trial(trial, f"trial_{number}", visual, sigma)
     return "\n".join(lines) + "\n"
+
+
+def _set(settings: Mapping[tuple[str, str], Any], view: str) -> str:
+    """The settings of one view, as arguments that follow others."""
+    return "".join(f", {name}={value!r}" for (of, name), value in settings.items() if of == view)
 
 
 def _target(view: View) -> str:

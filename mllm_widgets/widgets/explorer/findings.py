@@ -23,7 +23,10 @@ NO_PATCHES = "This model sees the picture by cross-attention: it has no visual t
 
 @dataclass
 class Findings:
-    """What is known about one question; parts that could not be computed have a sentence in `errors`."""
+    """What is known about one question.
+
+    errors: parts that cannot be computed -> a sentence that says why. failed: parts that went wrong just now, unexpectedly -> how; tried again soon.
+    """
 
     question: Question
     encoded: Encoding
@@ -38,6 +41,7 @@ class Findings:
     results: dict[Trial, dict[str, Any]] = field(default_factory=dict)
     notes: dict[Trial, str] = field(default_factory=dict)
     errors: dict[Any, str] = field(default_factory=dict)
+    failed: dict[Any, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.question.image is not None and not self.visual:
@@ -76,18 +80,18 @@ class Findings:
         return int(sums.layer.values[sums.values.argmax()])
 
     def missing(self, view: View) -> list[Any]:
-        """Parts that `view` shows and that are neither there nor known to be impossible, in the order in which to compute them."""
+        """Parts that `view` shows and that are neither there nor in `errors` or `failed`, in the order in which to compute them."""
         parts: list[Any] = []
         if self.answer is None:
             parts.append("answer")
-        if self.setup is None and "trace" not in self.errors:
+        if self.setup is None:
             parts.append("trace")
         if self.visual and "flow" not in self.errors:
             if self.flow is None:
                 parts.append("flow")
-            elif view.token >= 0 and view.token not in self.known and ("target", view.token) not in self.errors:
+            elif view.token >= 0 and view.token not in self.known:
                 parts.append(("target", view.token))
-        if self.lens is None and "lens" not in self.errors:
+        if self.lens is None:
             parts.append("lens")
-        parts += [trial for trial in view.trials if trial not in self.results and trial not in self.errors]
-        return parts
+        parts += [trial for trial in view.trials if trial not in self.results]
+        return [part for part in parts if part not in self.errors and part not in self.failed]

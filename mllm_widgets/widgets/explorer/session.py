@@ -58,6 +58,7 @@ class Session:
             heard=partial(hear, self),
             moved=self._moved,
             window_moved=self._window_moved,
+            set_to=self._set_to,
             takes_pictures=vlm.family.pictures != "none",
         )
 
@@ -195,6 +196,9 @@ class Session:
     def _window_moved(self, change: Any) -> None:
         self._change(replace(self.view, window=change["new"]), "window")
 
+    def _set_to(self, view: str, name: str, value: Any, usual: Any) -> None:
+        self._change(self.view.setting(view, name, value, usual), f"{view} {name}")
+
     # --- what the work says, under the lock -------------------------------------------------------------------------------
 
     def _found(self, found: Findings) -> None:
@@ -231,4 +235,6 @@ class Session:
 
     def _view_code(self) -> str:
         found = self.findings
-        return view_code(self.view, self.work.corruption, self.views.parts, found.visual, found.sigma)
+        return view_code(
+            self.view, self.views.settings, self.work.corruption, self.views.parts, found.visual, found.sigma
+        )

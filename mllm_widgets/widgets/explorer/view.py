@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from mllm_widgets.vlm.question import Question
 
@@ -29,6 +31,7 @@ class View:
 
     token: position whose row of the map, contributions and words are on show; -1 for none. layer: at which layer.
     patches: the selected visual tokens. trials: what was asked about patches, oldest first.
+    settings: of the single views, (view, trait) -> value; those that are not as they come.
     """
 
     question: Question
@@ -37,7 +40,13 @@ class View:
     layer: int = 0
     patches: tuple[int, ...] = ()
     trials: tuple[Trial, ...] = ()
+    settings: Mapping[tuple[str, str], Any] = field(default_factory=dict)
+
+    def setting(self, view: str, name: str, value: Any, usual: Any) -> View:
+        """The same with one setting changed; what is as usual is not kept."""
+        settings = {key: kept for key, kept in self.settings.items() if key != (view, name)}
+        return replace(self, settings=settings if value == usual else {**settings, (view, name): value})
 
     def asking(self, question: Question) -> View:
-        """The same about another question, to which neither the selection nor the trials apply."""
+        """The same about another question, to which neither the selection nor the trials apply; the settings stay."""
         return replace(self, question=question, token=-1, patches=(), trials=())

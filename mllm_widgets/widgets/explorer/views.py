@@ -22,6 +22,12 @@ from .trials_panel import TrialsPanel, limit_of, row_of
 from .view import Trial, View
 
 TOP = 5  # tokens of the answer
+STEERED = {  # settings of the single views that a user changes; window, layer, token and patches are those of the Explorer itself
+    "heatmap": ("module",),
+    "grid": ("scale", "top_k", "threshold", "opacity", "grid", "compare", "mask_sinks"),
+    "lens": ("top_k",),
+    "trials": ("module",),
+}
 COLUMN = "1 1 max(400px, 40%)"  # two columns where there is room for them
 
 
@@ -41,9 +47,10 @@ class Views:
         heard: Callable[[dict[str, Any], list[Any]], None],
         moved: Callable[[], None],
         window_moved: Callable[[Any], None],
+        set_to: Callable[[str, str, Any, Any], None],
         takes_pictures: bool,
     ) -> None:
-        self._box, self._lock, self._window_moved = box, lock, window_moved
+        self._box, self._lock, self._window_moved, self._set_to = box, lock, window_moved, set_to
         self.panel = QuestionPanel(heard, lock=lock, takes_pictures=takes_pictures)
         self.trials = TrialsPanel(heard, lock=lock, layers=layers)
         self.selection = Selection(lock, moved, token=view.token, layer=view.layer)
@@ -54,6 +61,8 @@ class Views:
         self.panel.layout.flex = "1 1 100%"
         for widget in (self.panel, self.trials):
             widget.layout.min_width = "0"
+        self._usual: dict[tuple[str, str], Any] = {}  # settings as they come
+        self._steer("trials")
 
     def clear(self) -> None:
         """Remove what belongs to the question on show."""
@@ -78,6 +87,7 @@ class Views:
             self.heatmap = TraceHeatmap(found.setup, window=view.window, lock=self._lock)
             self.heatmap.observe(self._window_moved, "window")
             self._tie(self.heatmap, token="token", layer="layer")
+            self._steer("heatmap")
         if found.flow is not None and self.grid is None:
             try:
                 self.grid = PatchGrid(found.flow, layer=view.layer, lock=self._lock)
@@ -85,6 +95,7 @@ class Views:
                 found.errors.setdefault("flow", str(error))
             else:
                 self._tie(self.grid, token="token", layer="layer", patches="selected")
+                self._steer("grid")
         if self.grid is not None:
             for flow in found.more:
                 if flow.targets[0] not in {target["position"] for target in self.grid.targets}:
@@ -92,7 +103,9 @@ class Views:
         if found.lens is not None and self.lens is None:
             self.lens = LensPanel(found.lens, lock=self._lock)
             self._tie(self.lens, token="token", layer="layer")
+            self._steer("lens")
         self._fill_trials(found, view)
+        self._set(view)
         self._arrange()
 
     def answer(self, found: Findings) -> dict[str, Any]:
@@ -110,6 +123,12 @@ class Views:
         """Which of "trace", "flow" and "lens" are on show."""
         have = {"trace": self.heatmap, "flow": self.grid, "lens": self.lens}
         return frozenset(name for name, widget in have.items() if widget is not None)
+
+    @property
+    def settings(self) -> dict[tuple[str, str], Any]:
+        """Settings of the views on show that are not as they come, (view, trait) -> value."""
+        now = {key: getattr(getattr(self, key[0]), key[1], usual) for key, usual in self._usual.items()}
+        return {key: value for key, value in now.items() if value != self._usual[key]}
 
     def pictures(self) -> list[Image.Image]:
         """Pictures of the views that have one by now."""
@@ -139,12 +158,32 @@ class Views:
                 setattr(widget, name, getattr(self.selection, own))
         self.selection.tie(widget, **names)
 
+    def _steer(self, view: str) -> None:
+        """Hear of what a user sets in a view that was just made."""
+        widget: Any = getattr(self, view)
+        self._usual.update({(view, name): getattr(widget, name) for name in STEERED[view]})
+
+        def heard(change: Any) -> None:
+            name = change["name"]
+            self._set_to(view, name, change["new"], self._usual[view, name])
+
+        widget.observe(heard, list(STEERED[view]))
+
+    def _set(self, view: View) -> None:
+        """Put the settings of a view up, and what it leaves as usual back."""
+        for (name, trait), usual in self._usual.items():
+            widget: Any = getattr(self, name)
+            if widget is not None:
+                with suppress(WidgetError):  # a part of the picture that another one does not have
+                    setattr(widget, trait, view.settings.get((name, trait), usual))
+
     def _fill_trials(self, found: Findings, view: View) -> None:
         rows, waiting = [], "running"
         for number, trial in enumerate(view.trials):
             result = found.results.get(trial)
-            state = "done" if result is not None else "error" if trial in found.errors else waiting
+            wrong = found.errors.get(trial) or found.failed.get(trial)
+            state = "done" if result is not None else "error" if wrong else waiting
             waiting = "waiting" if state == waiting else waiting
-            note = found.errors.get(trial) or found.notes.get(trial, "")
+            note = wrong or found.notes.get(trial, "")
             rows.append(row_of(number, trial, found.name(trial.targets), result, state, note))
         self.trials.publish(rows=rows, limit=limit_of(rows), into=found.name(found.blocked(view.token)))

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from mllm_widgets.errors import MllmWidgetsError
-from mllm_widgets.jobs import CancelToken, Latest
+from mllm_widgets.jobs import Cancelled, CancelToken, Latest
 from mllm_widgets.vlm.question import Question
 
 from .compute import compute, says
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mllm_widgets.vlm.model import VLM
 
 KEPT = 3  # questions whose results are kept for undo: each holds keys and values on the model's device
+AGAIN = "The next thing you do tries it again."
 
 
 class Work:
@@ -61,8 +62,11 @@ class Work:
             self._known = [*self._known[-KEPT + 1 :], found]
 
     def submit(self, view: View) -> None:
-        """Compute what the view lacks; what is being computed goes on, if that is all."""
+        """Compute what the view lacks, what failed before among it; what is being computed goes on, if that is all."""
         found = self.findings(view.question)
+        if found.failed:
+            found.failed.clear()
+            self._on_state(view.question, error="")
         parts, asked = found.missing(view), self._asked
         if not parts:
             return
@@ -100,28 +104,56 @@ class Work:
 
     def _work(self, view: View, token: CancelToken) -> None:
         found = self.findings(view.question)
-        while parts := found.missing(view):
-            with self._lock:
-                token.check()
-                self._on_state(view.question, state="running", message=says(parts[0]))
-            compute(self._vlm, found, parts[0], self.corruption, view, token)
+        while (part := self._next_part(found, view, token)) is not None:
+            try:
+                compute(self._vlm, found, part, self.corruption, view, token)
+            except Cancelled:
+                raise
+            except Exception as error:  # the other parts may do well without this one
+                if token.cancelled:  # perhaps because of that
+                    raise
+                found.failed[part] = _reason(error)
             with self._lock:
                 token.check()
                 self._on_found(found)
+
+    def _next_part(self, found: Findings, view: View, token: CancelToken) -> Any:
+        """What to compute next; None, and said so, if that was all."""
         with self._lock:
             token.check()
-            self._on_state(view.question, state="idle", message="")
+            parts = found.missing(view)
+            if parts:
+                self._on_state(view.question, state="running", message=says(parts[0]))
+                return parts[0]
+            self._asked = None
+            if found.failed:
+                self._on_state(view.question, state="error", message="", error=_told(found.failed))
+            else:
+                self._on_state(view.question, state="idle", message="")
+            return None
 
     def _failed(self, view: View, error: Exception) -> None:
-        message = str(error)
-        if not isinstance(error, MllmWidgetsError):
-            reason = (message.strip() or "it gives no reason").splitlines()[0].rstrip(".")
-            message = (
-                f"This could not be computed: {type(error).__name__}: {reason}. The next thing you do tries it again."
-            )
         with self._lock:
-            self._on_state(view.question, state="error", message="", error=message)
+            self._asked = None
+            self._on_state(
+                view.question, state="error", message="", error=f"This could not be computed: {_reason(error)}. {AGAIN}"
+            )
 
     def _stopped(self, view: View) -> None:
         with self._lock:
             self._on_state(view.question, state="stopped", message="cancelled")
+
+
+def _reason(error: Exception) -> str:
+    """One line, with no full stop; a string, because an exception keeps the tensors of its frames."""
+    first = (str(error).strip() or "it gives no reason").splitlines()[0].rstrip(".")
+    return first if isinstance(error, MllmWidgetsError) else f"{type(error).__name__}: {first}"
+
+
+def _told(failed: dict[Any, str]) -> str:
+    """What failed, in words: parts that failed for one reason together."""
+    sentences = []
+    for reason in dict.fromkeys(failed.values()):
+        parts = dict.fromkeys(says(part) for part, why in failed.items() if why == reason)
+        sentences.append(f"This could not be computed ({', '.join(parts)}): {reason}.")
+    return " ".join([*sentences, AGAIN])
