@@ -228,7 +228,7 @@ def check_options(**given: Any) -> Options:
         if value is None and name == "clamp":
             continue
         number = isinstance(value, (int, float, np.floating)) and not isinstance(value, bool) and math.isfinite(value)
-        if not (number and (0 <= value if zero else 0 < value) and value <= most):
+        if not number or not (zero or value > 0) or not 0.0 <= value <= most:
             bound = "0 or more" if zero else "more than 0"
             raise EditError(
                 f"{name}={value!r} cannot be used; expected a number, {bound}{'' if most == math.inf else f', at most {most:g}'}."
