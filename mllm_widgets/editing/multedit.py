@@ -224,16 +224,21 @@ def check_options(**given: Any) -> Options:
         ("kl", True, math.inf),
         ("stop", False, 1.0),
     ):
-        value: Any = given[name]
-        if value is None and name == "clamp":
+        if given[name] is None and name == "clamp":
             continue
-        number = isinstance(value, (int, float, np.floating)) and not isinstance(value, bool) and math.isfinite(value)
-        if not number or not (zero or value > 0) or not 0.0 <= value <= most:
+        value = _number(given[name])
+        if value is None or value < 0 or (value == 0 and not zero) or value > most:
             bound = "0 or more" if zero else "more than 0"
             raise EditError(
-                f"{name}={value!r} cannot be used; expected a number, {bound}{'' if most == math.inf else f', at most {most:g}'}."
+                f"{name}={given[name]!r} cannot be used; expected a number, {bound}{'' if most == math.inf else f', at most {most:g}'}."
             )
     return Options(**given)
+
+
+def _number(value: Any) -> float | None:
+    """A finite number, or None for what is none."""
+    known = isinstance(value, (int, float, np.floating)) and not isinstance(value, bool) and math.isfinite(value)
+    return float(value) if known else None
 
 
 def _warnings(edit: Edit) -> tuple[str, ...]:
