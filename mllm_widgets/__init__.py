@@ -20,7 +20,7 @@ if TYPE_CHECKING:
         correctness_signal,
         logit_lens,
     )
-    from .editing import Edit, Edits, multedit
+    from .editing import Edit, Edits, lambda_sweep, layer_sweep, multedit
     from .patch_map import PatchMap
     from .results import Answer, Trace
     from .tracing import causal_trace
@@ -52,6 +52,8 @@ _HOMES = {
     "constraint_to_last": "contributions",
     "correctness_signal": "contributions",
     "families": "vlm.families",
+    "lambda_sweep": "editing",
+    "layer_sweep": "editing",
     "load": "vlm",
     "logit_lens": "contributions",
     "multedit": "editing",
@@ -84,6 +86,8 @@ __all__ = [
     "editing",
     "errors",
     "families",
+    "lambda_sweep",
+    "layer_sweep",
     "load",
     "logit_lens",
     "multedit",

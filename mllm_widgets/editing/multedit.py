@@ -205,7 +205,7 @@ def check_news(vlm: VLM, encoded: Encoding, target: str, ids: list[int]) -> Answ
     logits = last_logits(vlm, encoded, ids)
     own = first_token_answer(vlm, logits[0])
     if logits.argmax(-1).tolist() == ids:
-        probability = math.exp(float(logits.float().log_softmax(-1)[range(len(ids)), ids].sum()))
+        probability = float(logits.float().log_softmax(-1)[range(len(ids)), ids].sum().exp())
         raise EditError(
             f"target={target!r} is what the model answers already (P = {probability:.3f}), so there is nothing to edit; expected another answer."
         )
