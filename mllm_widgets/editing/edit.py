@@ -148,6 +148,18 @@ class Edit(Applicable):
         square = float(self.term.key.double().square().sum())
         return square / (self.lam + square)
 
+    @property
+    def key_norm(self) -> float:
+        """|k|; NaN for a method without a key."""
+        return math.nan if self.key is None else float(self.key.norm())
+
+    @property
+    def moved(self) -> float:
+        """|z* - z0| / |z0|: how far the value is from what the projection gave; NaN for a method without one."""
+        if self.value is None or self.before is None:
+            return math.nan
+        return float((self.value - self.before).norm() / self.before.norm())
+
     def __add__(self, other: Edit | Edits) -> Edits:
         return Edits([self]) + other
 

@@ -208,15 +208,14 @@ class LayerSweep:
 
         rows = []
         for layer, edit in self.edits.items():
-            assert edit.key is not None and edit.before is not None and edit.value is not None
             rows.append(
                 {
                     "layer": layer,
                     "reached": float(self.reached.sel(layer=layer)),
                     "efficacy": float(self.efficacy.sel(layer=layer)),
                     "steps": len(edit.losses) - 1,
-                    "key": float(edit.key.norm()),
-                    "moved": float((edit.value - edit.before).norm() / edit.before.norm()),
+                    "key": edit.key_norm,
+                    "moved": edit.moved,
                 }
             )
         return pd.DataFrame(rows)
