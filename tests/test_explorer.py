@@ -6,6 +6,7 @@ import io
 import re
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,6 @@ from PIL import Image
 
 import mllm_widgets as mw
 from mllm_widgets.errors import FlowError, QuestionError, WidgetError
-from mllm_widgets.tracing import PixelNoise
 from mllm_widgets.widgets import wire
 from mllm_widgets.widgets.explorer import compute
 from mllm_widgets.widgets.explorer.history import History
@@ -47,12 +47,20 @@ def explorer(vlm, question):
 
 
 @pytest.fixture(scope="module")
-def shared(vlm, question):
-    """One for all tests that leave it as it was."""
+def one(vlm, question):
     made = mw.Explorer(vlm, question)
     assert made.wait(LONG)
     yield made
     made.close()
+
+
+@pytest.fixture
+def shared(one):
+    """One for all tests that ask nothing else and break nothing: what they do to it is undone."""
+    yield one
+    while one.panel.can_undo:
+        one.undo()
+    assert one.wait(LONG)
 
 
 def say(explorer: mw.Explorer, kind: str, *buffers: bytes, **content: Any) -> None:
@@ -101,24 +109,24 @@ def test_it_begins_at_the_last_constraint_token_where_the_picture_writes_most(sh
     assert not shared.panel.can_undo
 
 
-def test_a_cell_of_the_map_takes_grid_and_lens_with_it(explorer, vlm, question):
-    explorer.heatmap.set_state({"token": 77, "layer": 5, "selected": [14, 5]})
-    assert (explorer.grid.token, explorer.grid.layer) == (77, 5)
-    assert (explorer.lens.token, explorer.lens.layer) == (77, 5)
-    assert (explorer.view.token, explorer.view.layer) == (77, 5)
+def test_a_cell_of_the_map_takes_grid_and_lens_with_it(shared, vlm, question):
+    shared.heatmap.set_state({"token": 77, "layer": 5, "selected": [14, 5]})
+    assert (shared.grid.token, shared.grid.layer) == (77, 5)
+    assert (shared.lens.token, shared.lens.layer) == (77, 5)
+    assert (shared.view.token, shared.view.layer) == (77, 5)
     flow = mw.attention_contributions(vlm, question, target=77)
-    assert np.allclose(explorer.grid.patch_map.values, flow.norms.sel(token=flow.visual).values, atol=1e-5)
+    assert np.allclose(shared.grid.patch_map.values, flow.norms.sel(token=flow.visual).values, atol=1e-5)
 
 
-def test_what_came_from_the_browser_is_not_sent_back_to_other_views(explorer, monkeypatch):
+def test_what_came_from_the_browser_is_not_sent_back_to_other_views(shared, monkeypatch):
     sent = []
     monkeypatch.setattr(
         ipywidgets.Widget, "send_state", lambda self, key=None: sent.append((type(self).__name__, key)), raising=True
     )
-    explorer.grid.set_state({"layer": 4})
+    shared.grid.set_state({"layer": 4})
     names = [name for name, key in sent if key and "layer" in key]
     assert not {"TraceHeatmap", "LensPanel", "Selection"} & set(names)
-    explorer.select(layer=2)  # from the kernel it must be sent
+    shared.select(layer=2)  # from the kernel it must be sent
     assert {name for name, key in sent if key == "layer"} >= {"TraceHeatmap", "LensPanel", "PatchGrid"}
 
 
@@ -249,31 +257,43 @@ def test_another_picture_is_asked_about(explorer):
 # --- by cause -------------------------------------------------------------------------------------------------------------------
 
 
-def test_traced_patches_are_a_row_with_the_values_python_gives(explorer, vlm, question):
-    explorer.select(patches=list(range(64)))
-    explorer.trace_patches()
-    assert explorer.wait(LONG)
-    sigma = explorer._session.findings.sigma
-    modules = ("residual", "mlp", "self_attn")
-    visual = np.flatnonzero(vlm.encode(question).visual).tolist()
-    wanted = mw.causal_trace(
-        vlm, question, corruption=PixelNoise(sigma=sigma), modules=modules, groups=[visual]
-    ).group_effect
+@pytest.fixture(scope="module")
+def tested(vlm, question) -> Iterator[tuple[mw.Explorer, dict[str, Any]]]:
+    """An Explorer whose patches were all tested, and that looks elsewhere since; and what its copied code gives."""
+    made: Any = mw.Explorer(vlm, question)
+    assert made.wait(LONG)
+    made.select(patches=list(range(64)))
+    made.trace_patches()
+    made.heatmap.window = 3
+    made.block_patches()
+    made.select(token=77, layer=6, patches=[10, 11])
+    made.heatmap.module = "self_attn"
+    made.grid.publish(scale="log", top_k=7, threshold=0.25)
+    assert made.wait(LONG)
+    scope: dict[str, Any] = {}
+    exec(made.panel.head + made.panel.code, scope)
+    yield made, scope
+    made.close()
+
+
+def test_traced_patches_are_a_row_with_the_values_python_gives(tested, vlm, question):
+    explorer, scope = tested
+    wanted = scope["trial_1"].group_effect
     assert float(abs(wanted).max()) > 0.1
     row = explorer.trials.rows[0]
     assert row["state"] == "done"
-    for module in modules:
+    for module in ("residual", "mlp", "self_attn"):
         assert row["effects"][module] == pytest.approx(wanted.sel(module=module).values[:, 0].tolist(), abs=1e-5)
         assert explorer.results[0][module] == pytest.approx(row["effects"][module])
+    # the code says what was done: all patches restored together, in a picture with this noise
+    assert f"sigma {explorer._session.findings.sigma:g}" in scope["trial_1"].corruption
+    assert scope["trial_1"].groups[0].positions == tuple(np.flatnonzero(vlm.encode(question).visual))
 
 
-def test_blocked_patches_are_a_row_with_the_values_python_gives(explorer, vlm, question):
-    explorer.select(patches=list(range(64)))
-    explorer.heatmap.window = 3
-    explorer.block_patches()
-    assert explorer.wait(LONG)
+def test_blocked_patches_are_a_row_with_the_values_python_gives(tested, vlm, question):
+    explorer, _ = tested
     cut = mw.attention_knockout(vlm, question, "visual", "constraint", window=3)
-    row = explorer.trials.rows[0]
+    row = explorer.trials.rows[1]
     assert row["effects"]["change"] == pytest.approx(cut.change.values.tolist(), abs=1e-6)
     every = mw.attention_knockout(vlm, question, "visual", "constraint", window=None)
     assert row["all"] == pytest.approx(float(every.change[0]), abs=1e-6)
@@ -281,16 +301,16 @@ def test_blocked_patches_are_a_row_with_the_values_python_gives(explorer, vlm, q
     assert "Blocked 64 patches from “this building”, window 3" in row["label"]
 
 
-def test_rows_can_be_removed_and_a_test_is_not_done_twice(explorer):
-    explorer.select(patches=[1, 2])
-    say(explorer, "block")
-    assert explorer.wait(LONG)
-    begun = explorer._session.work.started
-    say(explorer, "block")
-    assert explorer._session.work.started == begun
-    assert len(explorer.trials.rows) == 1
-    say(explorer, "forget", trial=0)
-    assert explorer.trials.rows == []
+def test_rows_can_be_removed_and_a_test_is_not_done_twice(shared):
+    shared.select(patches=[1, 2])
+    say(shared, "block")
+    assert shared.wait(LONG)
+    begun = shared._session.work.started
+    say(shared, "block")
+    assert shared._session.work.started == begun
+    assert len(shared.trials.rows) == 1
+    say(shared, "forget", trial=0)
+    assert shared.trials.rows == []
 
 
 def test_without_patches_there_is_nothing_to_test(shared):
@@ -340,20 +360,20 @@ SETTINGS = {
 }
 
 
-def test_every_setting_of_every_view_is_undone_and_done_again(explorer):
+def test_every_setting_of_every_view_is_undone_and_done_again(shared):
     def now() -> dict[tuple[str, str], Any]:
-        return {(view, name): getattr(getattr(explorer, view), name) for view, name in SETTINGS}
+        return {(view, name): getattr(getattr(shared, view), name) for view, name in SETTINGS}
 
     before = now()
     for (view, name), value in SETTINGS.items():
-        getattr(explorer, view).set_state({name: value})  # as the browser does
+        getattr(shared, view).set_state({name: value})  # as the browser does
     assert now() == SETTINGS
     for count in range(1, len(SETTINGS) + 1):  # one step for each
-        explorer.undo()
+        shared.undo()
         assert now() == {**SETTINGS, **dict(list(before.items())[-count:])}
-    assert not explorer.panel.can_undo
+    assert not shared.panel.can_undo
     for _ in SETTINGS:
-        explorer.redo()
+        shared.redo()
     assert now() == SETTINGS
 
 
@@ -405,23 +425,13 @@ def test_quick_moves_of_one_control_are_one_step_to_undo(question):
     assert history.step(back=False).layer == 3
 
 
-def test_the_copied_code_gives_what_is_on_show(explorer):
-    explorer.select(token=77, layer=6, patches=[10, 11])
-    explorer.heatmap.window = 3
-    explorer.heatmap.module = "self_attn"
-    explorer.grid.publish(scale="log", top_k=7, threshold=0.25)
-    explorer.trace_patches()
-    explorer.block_patches()
-    assert explorer.wait(LONG)
-    code = explorer.panel.head + explorer.panel.code
-    assert code == explorer.code()
-    scope: dict[str, Any] = {}
-    exec(code, scope)
+def test_the_copied_code_gives_what_is_on_show(tested):
+    explorer, scope = tested
+    assert explorer.panel.head + explorer.panel.code == explorer.code()
     assert scope["answer"].text == explorer.answer.text
     assert np.allclose(scope["trace"].restored.values, explorer.trace.restored.values, atol=1e-5)
-    assert (scope["heatmap"].token, scope["heatmap"].layer) == (77, 6)
+    assert (scope["heatmap"].token, scope["heatmap"].layer, scope["heatmap"].module) == (77, 6, "self_attn")
     assert (scope["patches"].layer, scope["patches"].selected) == (6, [10, 11])
-    assert scope["heatmap"].module == "self_attn"
     assert [getattr(scope["patches"], name) for name in ("scale", "top_k", "threshold")] == ["log", 7, 0.25]
     assert np.allclose(scope["patches"].patch_map.values, explorer.grid.patch_map.values, atol=1e-5)
     traced, blocked = explorer.results
@@ -486,18 +496,18 @@ def test_a_picture_with_too_many_pixels_is_refused(monkeypatch):
         uploaded(png(Image.new("RGB", (12, 12))), "huge.png")
 
 
-def test_what_is_not_there_cannot_be_selected(explorer):
-    before = explorer.view
+def test_what_is_not_there_cannot_be_selected(shared):
+    before = shared.view
     with pytest.raises(WidgetError, match="token=79 is not in this prompt; expected a whole number from -1 to 78"):
-        explorer.select(token=79)
+        shared.select(token=79)
     with pytest.raises(WidgetError, match="layer=8 is not in this model"):
-        explorer.select(layer=8)
+        shared.select(layer=8)
     with pytest.raises(WidgetError, match="patches=64 is not in this picture"):
-        explorer.select(patches=[1, 64])
-    say(explorer, "trace", patches=[700])
-    assert "patches=700 is not in this picture" in explorer.panel.error
-    explorer.selection.set_state({"token": 300, "patches": [3, 90]})  # late, of a longer question
-    assert explorer.view == replace(before, patches=(3,))
+        shared.select(patches=[1, 64])
+    say(shared, "trace", patches=[700])
+    assert "patches=700 is not in this picture" in shared.panel.error
+    shared.selection.set_state({"token": 300, "patches": [3, 90]})  # late, of a longer question
+    assert shared.view == replace(before, patches=(3,))
 
 
 def test_an_empty_question_is_said_in_the_panel(shared):
@@ -529,23 +539,23 @@ def test_what_fails_in_the_model_is_said_in_the_panel_and_can_be_tried_again(vlm
     explorer.close()
 
 
-def test_a_test_that_fails_leaves_the_next_one_its_turn(explorer, monkeypatch):
+def test_a_test_that_fails_leaves_the_next_one_its_turn(shared, monkeypatch):
     def first_only(*arguments: Any, real: Any = compute._trial) -> None:
         (broken if arguments[2].patches == (1,) else real)(*arguments)
 
     monkeypatch.setattr(compute, "_trial", first_only)
-    with explorer._session.lock:  # both are asked before the first is begun
+    with shared._session.lock:  # both are asked before the first is begun
         for patch in (1, 2):
-            explorer.select(patches=[patch])
-            explorer.block_patches()
-    assert explorer.wait(LONG)
-    assert [row["state"] for row in explorer.trials.rows] == ["error", "done"]
-    assert explorer.trials.rows[0]["note"] == "RuntimeError: CUDA out of memory"
-    assert "(blocking patches)" in explorer.panel.error
+            shared.select(patches=[patch])
+            shared.block_patches()
+    assert shared.wait(LONG)
+    assert [row["state"] for row in shared.trials.rows] == ["error", "done"]
+    assert shared.trials.rows[0]["note"] == "RuntimeError: CUDA out of memory"
+    assert "(blocking patches)" in shared.panel.error
     monkeypatch.undo()
-    explorer.select(layer=2)
-    assert explorer.wait(LONG)
-    assert [row["state"] for row in explorer.trials.rows] == ["done", "done"]
+    shared.select(layer=2)
+    assert shared.wait(LONG)
+    assert [row["state"] for row in shared.trials.rows] == ["done", "done"]
 
 
 def test_a_tiled_picture_works(question):

@@ -77,14 +77,27 @@ def screenshots(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def page(browser) -> Iterator:
-    """An empty page, for `host`; an uncaught error in it fails the test."""
+@pytest.fixture(scope="module")
+def one_page(browser) -> Iterator:
+    """A page that the tests of a module use in turn, and the uncaught errors in it; a new page for each would take longer than most tests."""
     page = browser.new_page()
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(f"{error.message}\n{error.stack}"))
-    yield page
+    yield page, errors
     page.close()
+
+
+@pytest.fixture
+def page(one_page) -> Iterator:
+    """An empty page, for `host`, with the pointer in its corner; an uncaught error in it fails the test."""
+    page, errors = one_page
+    page.goto("about:blank")
+    page.mouse.move(0, 0)
+    errors.clear()
+    yield page
+    page.mouse.up()
+    for key in ("Shift", "Control"):
+        page.keyboard.up(key)
     assert not errors, "\n".join(errors)
 
 

@@ -85,17 +85,27 @@ def host(
         _HOST,
         {"esm": str(widget._esm), "css": str(widget._css), "state": plain({**state, **(changes or {})}), "dark": dark},
     )
-    page.wait_for_timeout(150)
+    settle(page)
 
 
 def receive(page: Page, **changes: Any) -> None:
     """What the kernel would send: new values for some traits."""
     page.evaluate("(changes) => window.widget.receive(changes)", plain(changes))
-    page.wait_for_timeout(100)
+    settle(page)
+
+
+def settle(page: Page) -> None:
+    """Wait until the widget is laid out and drawn: one frame until its observers say its size, one to draw, one to spare; and its pictures read."""
+    page.evaluate(
+        """async () => {
+          await Promise.all([...document.images].map((image) => image.decode().catch(() => {})));
+          for (let frame = 0; frame < 3; frame++) await new Promise(requestAnimationFrame);
+        }"""
+    )
 
 
 def serious_faults(page: Page) -> list[str]:
     """What axe-core finds wrong with the widget, the smaller matters left out."""
     page.add_script_tag(path=AXE)
-    found = page.evaluate("async () => (await axe.run('body > div')).violations")
+    found = page.evaluate("async () => (await axe.run('body > div', {resultTypes: ['violations']})).violations")
     return [f"{v['id']}: {v['help']}" for v in found if v["impact"] in ("serious", "critical")]

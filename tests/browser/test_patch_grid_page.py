@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 from anywidget import AnyWidget
-from host import host, receive, serious_faults
+from host import host, receive, serious_faults, settle
 from playwright.sync_api import Page, expect
 
 import mllm_widgets as mw
@@ -59,7 +59,7 @@ def click(page: Page, widget: mw.PatchGrid, token: int, **more) -> None:
 
 def saved(page: Page) -> dict:
     """What was last sent to the kernel."""
-    page.wait_for_timeout(60)
+    settle(page)
     return page.evaluate("window.widget.saved.filter((changes) => Object.keys(changes).length).at(-1)")
 
 
@@ -165,7 +165,7 @@ def test_dragging_selects_a_rectangle(page, grid, screenshots) -> None:
     point_at(page, grid, 27)
     page.mouse.down()
     page.mouse.move(*place(page, grid, 36), steps=4)
-    page.wait_for_timeout(60)
+    settle(page)
     page.screenshot(path=screenshots / "patches-drag.png", full_page=True)
     x, y = place(page, grid, 45)
     page.mouse.move(x + 5, y + 5)
@@ -268,7 +268,7 @@ def test_the_other_controls_need_none_either(page, grid) -> None:
     expect(page.get_by_role("tooltip")).to_contain_text("masked")
     assert inks(page, grid, [0])[0][3] == 255  # striped, and none of the picture to be seen
     page.get_by_role("slider", name="highlights").fill("0")
-    page.wait_for_timeout(60)
+    settle(page)
     assert inks(page, grid, [60])[0][3] == 0
     assert page.locator(".mw-figure img").evaluate("i => [i.style.filter, i.style.opacity]") == ["grayscale(0)", "1"]
 

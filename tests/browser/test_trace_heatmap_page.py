@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from host import host, receive, serious_faults
+from host import host, receive, serious_faults, settle
 from playwright.sync_api import Page, expect
 
 import mllm_widgets as mw
@@ -105,7 +105,7 @@ def test_labels_stay_while_a_wide_map_scrolls_under_them(page, heatmap, wide, sc
     scroller, labels = page.locator(".mw-scroller"), page.locator(".mw-labels")
     before, ink = labels.bounding_box(), labels.evaluate("c => c.toDataURL()")
     scroller.evaluate("e => e.scrollLeft = 200")
-    page.wait_for_timeout(100)
+    settle(page)
     assert labels.bounding_box() == before
     assert labels.evaluate("c => c.toDataURL()") == ink
     box = scroller.bounding_box()
@@ -194,6 +194,7 @@ def test_the_keyboard_keeps_its_cell_in_sight(page, heatmap, wide) -> None:
 def test_while_cells_come_in_the_old_ones_are_dim(page, heatmap, screenshots) -> None:
     host(page, heatmap, width=800)
     page.locator("input[type=range]").fill("3")
+    settle(page)
     assert page.evaluate("window.widget.saved.at(-1)") == {"window": 3}
     dimmed = pixel(page, 12, 1)
     fresh = np.zeros(heatmap.fresh["shape"], dtype=np.uint8)
@@ -207,11 +208,17 @@ def test_while_cells_come_in_the_old_ones_are_dim(page, heatmap, screenshots) ->
     assert page.evaluate("window.widget.saved.at(-1)") == {"cancel": 1}
 
 
-def test_a_silent_kernel_is_said_to_be_silent(page, heatmap, screenshots) -> None:
+def test_a_silent_kernel_is_said_to_be_silent(browser, heatmap, screenshots) -> None:
+    page = browser.new_page()
+    page.clock.install()
     host(page, heatmap)
     page.locator("input[type=range]").fill("5")
-    expect(page.get_by_role("status")).to_contain_text("re-run the notebook", timeout=5000)
+    page.clock.run_for(2000)
+    expect(page.get_by_role("status")).to_have_text("asking the kernel")
+    page.clock.run_for(1000)
+    expect(page.get_by_role("status")).to_contain_text("re-run the notebook")
     page.screenshot(path=screenshots / "page-no-kernel.png", full_page=True)
+    page.close()
 
 
 def test_an_error_is_a_sentence_in_the_widget(page, heatmap, screenshots) -> None:
@@ -282,15 +289,18 @@ def test_a_removed_view_leaves_nothing_running(page, heatmap) -> None:
     [
         ({"target": "Paris"}, "Paris  log P", "log P(Paris)"),
         ({"score": "logit-difference", "contrast": "Agra"}, "Paris  logit difference", "logit difference"),
-        ({"corruption": mw.tracing.PixelNoise(draws=1)}, "with noise on the picture (sigma 0.5, 1 draw)", "P(Paris)"),
+        (
+            {"corruption": mw.tracing.PixelNoise(draws=1), "groups": "visual"},
+            "with noise on the picture (sigma 0.5, 1 draw)",
+            "P(Paris)",
+        ),
     ],
     ids=["log-probability", "logit difference", "corrupted picture"],
 )
 def test_other_scores_and_corruptions_are_named_where_they_are_read(
-    page, screenshots, arguments, heading, line
+    page, vlm, question, screenshots, arguments, heading, line
 ) -> None:
-    question = mw.datasets.demo_question("Eiffel Tower", "city")
-    trace = mw.causal_trace(mw.load(), question, **{"corruption": "Taj Mahal", **arguments})
+    trace = mw.causal_trace(vlm, question, **{"corruption": "Taj Mahal", **arguments})
     heatmap = mw.TraceHeatmap(trace)
     host(page, heatmap)
     expect(page.locator("header")).to_contain_text(heading)
