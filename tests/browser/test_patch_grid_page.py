@@ -123,9 +123,11 @@ def test_pointing_at_a_patch_says_where_it_is_and_what_it_holds(page, grid, scre
     expect(tooltip).to_contain_text(f"contribution{marks.values[19]:.3f}")
     expect(page.locator(".mw-grid")).to_have_accessible_description(re.compile("row 2, column 3"))
     page.screenshot(path=screenshots / "patches-tooltip.png", full_page=True)
+    point_at(page, grid, 17)
+    expect(tooltip).to_contain_text("row 2, column 1")
     box = tooltip.bounding_box()
     assert box is not None
-    x, y = place(page, grid, 19)
+    x, y = place(page, grid, 17)
     assert x < box["x"] < x + 60  # beside the patch
     assert box["y"] < y < box["y"] + box["height"]
     point_at(page, grid, 0)
@@ -142,6 +144,36 @@ def test_the_tooltip_stays_inside_a_narrow_page(page, grid) -> None:
         assert box is not None
         assert box["x"] >= 0
         assert box["x"] + box["width"] <= 400
+
+
+@pytest.mark.parametrize("width", [640, 800, 1100])
+def test_the_tooltip_leaves_its_chart_and_its_patch_in_sight(page, grid, screenshots, width) -> None:
+    host(page, grid, width=width)
+    chart = page.locator(".mw-chart").bounding_box()
+    assert chart is not None
+    assert chart["x"] > place(page, grid, 7)[0]  # beside the picture
+    for token in (0, 4, 7, 19, 30, 31, 39, 60, 63):
+        point_at(page, grid, token)
+        tooltip = page.get_by_role("tooltip")
+        expect(tooltip).to_contain_text(f"patch {token},")
+        box = tooltip.bounding_box()
+        assert box is not None
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= width
+        assert not covers(box, chart), token
+        x, y = place(page, grid, token)
+        assert not covers(box, {"x": x, "y": y, "width": 0, "height": 0}), token
+    point_at(page, grid, 31)
+    settle(page)
+    page.screenshot(path=screenshots / f"patches-tooltip-{width}.png", full_page=True)
+
+
+def covers(over: dict[str, float], under: dict[str, float]) -> bool:
+    """Do two boxes on the page overlap?"""
+    return all(
+        over[start] < under[start] + under[size] and under[start] < over[start] + over[size]
+        for start, size in (("x", "width"), ("y", "height"))
+    )
 
 
 def test_clicks_select_one_patch_and_with_a_key_more(page, grid) -> None:

@@ -1,6 +1,7 @@
 // One tooltip, the same for pointer and keyboard; it stays inside the widget.
 
 import { element, uniqueName } from "./dom";
+import { type Box, place } from "./place";
 
 /** What there is to say about one place. */
 export interface Words {
@@ -15,8 +16,8 @@ export class Tooltip {
   /** `owner` is what the tooltip describes, for who cannot see that it stands beside it. */
   constructor(private readonly owner: HTMLElement) {}
 
-  /** Shows `words` beside a box given in the coordinates of the tooltip's parent. */
-  show(words: Words, heading: string, box: { x: number; y: number; width: number; height: number }): void {
+  /** Shows `words` beside a box, and where possible not over another one: both in the coordinates of the tooltip's parent. */
+  show(words: Words, heading: string, box: Box, avoid?: Box): void {
     const list = element("dl");
     for (const [name, value] of words.lines) list.append(element("dt", {}, name), element("dd", {}, value));
     this.node.replaceChildren(
@@ -28,14 +29,9 @@ export class Tooltip {
     this.node.hidden = false;
     this.owner.setAttribute("aria-describedby", this.node.id);
     const room = this.node.offsetParent?.clientWidth ?? 400;
-    const { offsetWidth: width, offsetHeight: height } = this.node;
-    const right = box.x + box.width + 10;
-    const x = right + width <= room ? right : box.x - width - 10;
-    const y = box.y + box.height / 2 - height / 2;
-    const fits = x >= 0;
-    // no room at either side: below the cell, or above it
-    this.node.style.left = `${Math.max(2, Math.min(fits ? x : box.x + box.width / 2 - width / 2, room - width - 2))}px`;
-    this.node.style.top = `${Math.max(2, fits ? y : box.y > height + 12 ? box.y - height - 8 : box.y + box.height + 8)}px`;
+    const { x, y } = place({ width: this.node.offsetWidth, height: this.node.offsetHeight }, box, room, avoid);
+    this.node.style.left = `${x}px`;
+    this.node.style.top = `${y}px`;
   }
 
   hide(): void {

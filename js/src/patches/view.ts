@@ -106,7 +106,9 @@ export function patchView(
     if (here && !dismissed && !drag) {
       const on = onPage(place, here);
       const words = describe(model, here, shown);
-      tooltip.show(words, headingOf(model, here), { ...on, x: on.x + figure.offsetLeft, y: on.y + figure.offsetTop });
+      const patch = { ...on, x: on.x + figure.offsetLeft, y: on.y + figure.offsetTop };
+      const { offsetLeft: x, offsetTop: y, offsetWidth: width, offsetHeight: height } = chartBox;
+      tooltip.show(words, headingOf(model, here), patch, { x, y, width, height });
     } else tooltip.hide();
   };
   const drawRest = (ink: Ink) => {
