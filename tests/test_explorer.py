@@ -616,6 +616,16 @@ def test_closing_it_closes_every_view_and_stops_the_worker(vlm, question):
     assert all(view.comm is None for view in views)
 
 
+def test_it_is_closed_without_a_word_when_some_of_it_is_closed_already(vlm, question):
+    """As at the end of a script, where Python takes things down in any order."""
+    explorer = mw.Explorer(vlm, question)
+    assert explorer.wait(LONG)
+    explorer.panel.close()
+    explorer.close()
+    assert explorer.comm is None
+    explorer.close()
+
+
 # --- parts ----------------------------------------------------------------------------------------------------------------------
 
 

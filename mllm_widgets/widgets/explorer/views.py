@@ -66,20 +66,23 @@ class Views:
 
     def clear(self) -> None:
         """Remove what belongs to the question on show."""
+        self._clear((self.panel,))
+
+    def close(self) -> None:
+        """Remove everything; at the interpreter's end some of it may be gone already."""
+        self._clear(())
+        for widget in (self.panel, self.trials, *self._columns, self.selection):
+            widget.close()
+
+    def _clear(self, kept: tuple[ipywidgets.Widget, ...]) -> None:
         self.selection.untie()
-        self._box.children = (self.panel,)
+        self._box.children = kept
         for column in self._columns:
             column.children = ()
         for widget in (self.heatmap, self.grid, self.lens):
             if widget is not None:
                 widget.close()
         self.heatmap = self.grid = self.lens = None
-
-    def close(self) -> None:
-        """Remove everything."""
-        self.clear()
-        for widget in (self.panel, self.trials, *self._columns, self.selection):
-            widget.close()
 
     def show(self, found: Findings, view: View) -> None:
         """Show what is known about the question on show."""
