@@ -20,7 +20,7 @@ if TYPE_CHECKING:
         correctness_signal,
         logit_lens,
     )
-    from .editing import Edit, Edits, lambda_sweep, layer_sweep, multedit
+    from .editing import Edit, EditReport, Edits, evaluate_edit, lambda_sweep, layer_sweep, multedit
     from .patch_map import PatchMap
     from .results import Answer, Trace
     from .tracing import causal_trace
@@ -34,6 +34,7 @@ _HOMES = {
     "Answer": "results",
     "Contributions": "contributions",
     "Edit": "editing",
+    "EditReport": "editing",
     "Edits": "editing",
     "Explorer": "widgets",
     "Family": "vlm.families",
@@ -51,6 +52,7 @@ _HOMES = {
     "causal_trace": "tracing",
     "constraint_to_last": "contributions",
     "correctness_signal": "contributions",
+    "evaluate_edit": "editing",
     "families": "vlm.families",
     "lambda_sweep": "editing",
     "layer_sweep": "editing",
@@ -66,6 +68,7 @@ __all__ = [
     "Answer",
     "Contributions",
     "Edit",
+    "EditReport",
     "Edits",
     "Explorer",
     "Family",
@@ -85,6 +88,7 @@ __all__ = [
     "datasets",
     "editing",
     "errors",
+    "evaluate_edit",
     "families",
     "lambda_sweep",
     "layer_sweep",

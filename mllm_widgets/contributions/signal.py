@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mllm_widgets.errors import FlowError
-from mllm_widgets.vlm.asking import ask
+from mllm_widgets.intervals import LEVEL
+from mllm_widgets.vlm.asking import ask, same_answer
 from mllm_widgets.vlm.model import VLM
 from mllm_widgets.vlm.question import Question
 
@@ -24,7 +25,6 @@ from .compute import attention_contributions
 if TYPE_CHECKING:
     import pandas as pd
 
-LEVEL = 0.95
 FEW = 20  # of a kind, below which an interval says little
 
 
@@ -126,7 +126,7 @@ def correctness_signal(
     rows = []
     for place, question in enumerate(questions):
         given = ask(vlm, question)
-        right = bool(correct[place]) if correct is not None else _same(given.text, question.answer)
+        right = bool(correct[place]) if correct is not None else same_answer(given.text, question.answer)
         rows.append(
             {
                 "question": question.text,
@@ -197,9 +197,3 @@ def _layers(vlm: VLM, layers: Any) -> list[int]:
             f"layers={chosen} are cross-attention layers, or some of them are: their sources are vision states, so the constraint writes nothing there."
         )
     return own
-
-
-def _same(given: str, wanted: str | None) -> bool:
-    """Is an answer the true one, capitals, spaces and a last full stop aside?"""
-    one, other = (" ".join((text or "").split()).rstrip(".").casefold() for text in (given, wanted))
-    return one == other

@@ -16,6 +16,7 @@ import torch
 import mllm_widgets as mw
 from mllm_widgets.datasets import templates, world
 from mllm_widgets.datasets.questions import demo_specs
+from mllm_widgets.intervals import bootstrap_interval
 from mllm_widgets.results import Trace
 
 from .episodes import PLANTED_LAYERS
@@ -69,13 +70,6 @@ def answers(vlm: mw.VLM, specs: Sequence[dict[str, Any]]) -> dict[str, Any]:
             if (relations == relation).any()
         },
     }
-
-
-def bootstrap_interval(values: np.ndarray, draws: int = 10_000) -> list[float]:
-    """95% percentile interval of the mean of `values` (n,), by drawing them again with replacement."""
-    rng = np.random.default_rng(0)
-    means = values[rng.integers(len(values), size=(draws, len(values)))].mean(axis=1)
-    return [float(bound) for bound in np.percentile(means, [2.5, 97.5])]
 
 
 def wilson_interval(right: int, n: int, z: float = 1.96) -> list[float]:

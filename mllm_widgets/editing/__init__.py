@@ -1,8 +1,31 @@
 """Editing what a model knows: MultEdit, edits, their evaluation."""
 
 from .edit import Edit, Edits
+from .evaluate import evaluate_edit
+from .many import Case, ManyReport, SequenceReport, edit_many, evaluate_sequence
 from .multedit import multedit
+from .probing import Unedited
+from .report import EditReport, Measure, Probe
 from .sweeps import LambdaSweep, LayerSweep, lambda_sweep, layer_sweep
 from .value import Step
 
-__all__ = ["Edit", "Edits", "LambdaSweep", "LayerSweep", "Step", "lambda_sweep", "layer_sweep", "multedit"]
+__all__ = [
+    "Case",
+    "Edit",
+    "EditReport",
+    "Edits",
+    "LambdaSweep",
+    "LayerSweep",
+    "ManyReport",
+    "Measure",
+    "Probe",
+    "SequenceReport",
+    "Step",
+    "Unedited",
+    "edit_many",
+    "evaluate_edit",
+    "evaluate_sequence",
+    "lambda_sweep",
+    "layer_sweep",
+    "multedit",
+]

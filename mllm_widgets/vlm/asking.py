@@ -9,7 +9,7 @@ import torch
 from mllm_widgets.errors import ModelError, QuestionError
 from mllm_widgets.results import Answer
 
-from .model import VLM
+from .model import VLM, Encoding
 from .question import Question
 
 
@@ -42,18 +42,35 @@ def ask(vlm: VLM, question: Question, max_new_tokens: int = 8) -> Answer:
         raise QuestionError(
             f"question is a {type(question).__name__}; expected mw.Question(image, text), or mw.Question(None, text)."
         )
-    inputs = vlm.encode(question).inputs
+    _, text, logits = greedy(vlm, vlm.encode(question), max_new_tokens)
+    return first_token_answer(vlm, logits, text)
+
+
+def greedy(vlm: VLM, encoded: Encoding, max_new_tokens: int) -> tuple[list[int], str, torch.Tensor]:
+    """(tokens, with the one that ends the answer if it came; the answer's words; logits (vocabulary,) of the first token)."""
     with vlm.running():
         generated = vlm.model.generate(
-            **inputs,
+            **encoded.inputs,
             max_new_tokens=max_new_tokens,
             do_sample=False,
             return_dict_in_generate=True,
             output_logits=True,
             pad_token_id=vlm.tokenizer.pad_token_id,
         )
-    new = generated.sequences[0, inputs["input_ids"].shape[1] :]
-    return first_token_answer(vlm, generated.logits[0][0], vlm.tokenizer.decode(new, skip_special_tokens=True).strip())
+    new = generated.sequences[0, encoded.inputs["input_ids"].shape[1] :].tolist()
+    return new, vlm.tokenizer.decode(new, skip_special_tokens=True).strip(), generated.logits[0][0]
+
+
+def same_answer(given: str, wanted: str | None) -> bool:
+    """Is an answer the true one, capitals, spaces and a last full stop aside?
+
+    Examples
+    --------
+    >>> same_answer("New  york.", "New York")
+    True
+    """
+    one, other = (" ".join((text or "").split()).rstrip(".").casefold() for text in (given, wanted))
+    return one == other
 
 
 def first_token_answer(vlm: VLM, logits: torch.Tensor, text: str | None = None) -> Answer:
