@@ -4,6 +4,7 @@ import type { RenderProps } from "@anywidget/types";
 import type { LensModel, LensState } from "./explorer/state";
 import { element, uniqueName } from "./lib/dom";
 import { number } from "./lib/format";
+import { keepKeys, ownKeys } from "./lib/keys";
 import { onThemeChange, themeOf } from "./lib/theme";
 import "./lens_panel.css";
 
@@ -30,16 +31,15 @@ function render({ model, el, signal }: RenderProps<LensState>): void {
     if (option) choose(Number(option.dataset.layer));
   };
   list.addEventListener("click", clicked, { signal });
-  const pressed = (event: KeyboardEvent) => {
+  const take = ({ key, ctrlKey }: KeyboardEvent) => {
     const layers = model.get("layers");
     const at = layers.indexOf(model.get("layer"));
-    const to = { ArrowUp: at - 1, ArrowDown: at + 1, Home: 0, End: layers.length - 1 }[event.key];
-    if (to === undefined || event.altKey || event.ctrlKey || event.metaKey) return;
+    const to = { ArrowUp: at - 1, ArrowDown: at + 1, Home: 0, End: layers.length - 1 }[key];
+    if (to === undefined || ctrlKey) return false;
     choose(layers[Math.max(0, Math.min(layers.length - 1, to))]);
-    event.preventDefault();
-    event.stopPropagation();
+    return true;
   };
-  list.addEventListener("keydown", pressed, { signal });
+  list.addEventListener("keydown", ownKeys(take), { signal });
   const update = () => {
     root.dataset.theme = themeOf(root);
     count.update();
@@ -103,7 +103,7 @@ function topK(model: LensModel, signal: AbortSignal) {
     model.save_changes();
   };
   input.addEventListener("input", moved, { signal });
-  input.addEventListener("keydown", (event) => event.stopPropagation(), { signal });
+  keepKeys(node, signal);
   const update = () => {
     input.value = String(model.get("top_k"));
     value.textContent = input.value;

@@ -4,8 +4,10 @@ import type { RenderProps } from "@anywidget/types";
 import { SILENT, sender } from "./explorer/send";
 import type { TrialRow, TrialsModel, TrialsState } from "./explorer/state";
 import { colorIndex, colorTable, css, type Rgb } from "./lib/color";
-import { element, uniqueName } from "./lib/dom";
+import { element } from "./lib/dom";
 import { signed } from "./lib/format";
+import { keepKeys } from "./lib/keys";
+import { radioSwitch } from "./lib/switch";
 import { onThemeChange, themeOf } from "./lib/theme";
 import "./trials_panel.css";
 
@@ -22,7 +24,13 @@ function render({ model, el, signal }: RenderProps<TrialsState>): void {
   };
   const trace = button("trace");
   const block = button("block");
-  const modules = moduleSwitch(model, signal);
+  const modules = radioSwitch("what is restored", model.get("modules"), signal, {
+    read: () => model.get("module"),
+    write: (key) => {
+      model.set("module", key);
+      model.save_changes();
+    },
+  });
   const table = element("table", {});
   const scroller = element(
     "div",
@@ -39,13 +47,7 @@ function render({ model, el, signal }: RenderProps<TrialsState>): void {
     scroller,
   );
   el.append(root);
-  root.addEventListener(
-    "keydown",
-    (event) => {
-      if (/^(Arrow|Enter| )/.test(event.key)) event.stopPropagation();
-    },
-    { signal },
-  );
+  keepKeys(root, signal);
   const update = () => {
     const theme = themeOf(root);
     root.dataset.theme = theme;
@@ -77,25 +79,6 @@ function render({ model, el, signal }: RenderProps<TrialsState>): void {
   onThemeChange(update, signal);
   requestAnimationFrame(update);
   update();
-}
-
-function moduleSwitch(model: TrialsModel, signal: AbortSignal) {
-  const name = uniqueName("restored");
-  const inputs = model.get("modules").map(({ key, name: text }) => {
-    const input = element("input", { type: "radio", name, value: key });
-    const change = () => {
-      model.set("module", key);
-      model.save_changes();
-    };
-    input.addEventListener("change", change, { signal });
-    return { input, label: element("label", {}, input, element("span", {}, text)) };
-  });
-  const node = element("div", { class: "mw-switch", role: "radiogroup", "aria-label": "what is restored" });
-  node.append(...inputs.map(({ label }) => label));
-  const update = () => {
-    for (const { input } of inputs) input.checked = input.value === model.get("module");
-  };
-  return { node, update };
 }
 
 function head(model: TrialsModel, rows: TrialRow[]): HTMLElement {

@@ -1,6 +1,7 @@
 // The words of the question, of which a run can be marked as the constraint: by pointer, or with the arrow keys and Enter.
 
 import { element, uniqueName } from "../lib/dom";
+import { ownKeys } from "../lib/keys";
 import { contains, pieces, type Range, rangeOf, spanOf, stepped } from "./marking";
 import type { QuestionModel } from "./state";
 
@@ -88,19 +89,19 @@ export function wordMarker(
   };
   listen("pointercancel", letGo);
   listen("blur", letGo);
-  listen("keydown", (event) => {
-    if (event.altKey || event.metaKey || event.ctrlKey) return;
+  const take = ({ key, ctrlKey, shiftKey }: KeyboardEvent) => {
+    if (ctrlKey) return false;
     const now = current() ?? { from: 0, to: 0 };
-    const to = stepped(holding ?? { from: now.from, to: now.to }, event.key, event.shiftKey, options.length);
+    const to = stepped(holding ?? { from: now.from, to: now.to }, key, shiftKey, options.length);
     if (to) holding = to;
-    else if (event.key === "Enter" || event.key === " ") commit();
-    else if (event.key === "Escape" && holding) holding = undefined;
-    else if (event.key === "Backspace" || event.key === "Delete") marked(0, 0);
-    else return; // not ours: JupyterLab may have it
+    else if (key === "Enter" || key === " ") commit();
+    else if (key === "Escape" && holding) holding = undefined;
+    else if (key === "Backspace" || key === "Delete") marked(0, 0);
+    else return false;
     show();
-    event.preventDefault();
-    event.stopPropagation();
-  });
+    return true;
+  };
+  listen("keydown", ownKeys(take));
   const update = () => {
     const now = `${model.get("generation")} ${model.get("question")}`;
     if (now !== built) {

@@ -1,22 +1,26 @@
 // What steers the map: which sub-block, how many layers, and what the kernel is doing about it.
 
-import { element, perFrame, uniqueName } from "../lib/dom";
+import { element, perFrame } from "../lib/dom";
 import { windowName } from "../lib/format";
+import { keepKeys } from "../lib/keys";
+import { radioSwitch } from "../lib/switch";
 import { isStale, type Model } from "./state";
 
 const PATIENCE_MS = 250; // quick answers show no progress
 const SILENCE_MS = 2500; // a kernel that has said nothing by then is busy or gone
 
 export function controls(model: Model, signal: AbortSignal): { node: HTMLElement; update: () => void } {
-  const modules = moduleSwitch(model, signal);
+  const modules = radioSwitch("sub-block that is restored", model.get("modules"), signal, {
+    read: () => model.get("module"),
+    write: (key) => {
+      model.set("module", key);
+      model.save_changes();
+    },
+  });
   const slider = windowSlider(model, signal);
   const status = statusLine(model, signal);
   const node = element("div", { class: "mw-controls" }, modules.node, slider.node, status.node);
-  // JupyterLab takes the arrow keys of a cell for itself, and then the slider and the switch would not move
-  const keep = (event: KeyboardEvent) => {
-    if (/^(Arrow|Home|End|Page|Enter| )/.test(event.key)) event.stopPropagation();
-  };
-  node.addEventListener("keydown", keep, { signal });
+  keepKeys(node, signal);
   return {
     node,
     update: () => {
@@ -25,25 +29,6 @@ export function controls(model: Model, signal: AbortSignal): { node: HTMLElement
       status.update();
     },
   };
-}
-
-function moduleSwitch(model: Model, signal: AbortSignal) {
-  const name = uniqueName("module"); // radio buttons of one name are one group
-  const inputs = model.get("modules").map(({ key, name: text }) => {
-    const input = element("input", { type: "radio", name, value: key });
-    const change = () => {
-      model.set("module", key);
-      model.save_changes();
-    };
-    input.addEventListener("change", change, { signal });
-    return { input, label: element("label", {}, input, element("span", {}, text)) };
-  });
-  const node = element("div", { class: "mw-switch", role: "radiogroup", "aria-label": "sub-block that is restored" });
-  node.append(...inputs.map(({ label }) => label));
-  const update = () => {
-    for (const { input } of inputs) input.checked = input.value === model.get("module");
-  };
-  return { node, update };
 }
 
 function windowSlider(model: Model, signal: AbortSignal) {

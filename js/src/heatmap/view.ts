@@ -2,8 +2,9 @@
 
 import { inkOf } from "../lib/canvas";
 import { copyText } from "../lib/copy";
-import { element, perFrame, uniqueName } from "../lib/dom";
-import { onThemeChange, themeOf } from "../lib/theme";
+import { element, perFrame } from "../lib/dom";
+import { canvasGrid, redrawWith } from "../lib/grid";
+import { themeOf } from "../lib/theme";
 import { Tooltip } from "../lib/tooltip";
 import { moved } from "./cursor";
 import { drawLabels, drawMap, drawScale, widestLabel } from "./draw";
@@ -19,14 +20,8 @@ export function mapView(
   root: HTMLElement,
   signal: AbortSignal,
 ): { nodes: HTMLElement[]; update: () => void } {
-  const id = uniqueName("cell");
   const canvas = element("canvas", { class: "mw-cells", "aria-hidden": "true" });
-  const cellNode = element("div", { role: "gridcell", id, class: "mw-sr" });
-  const grid = element(
-    "div",
-    { class: "mw-grid", role: "grid", tabindex: 0, "aria-activedescendant": id },
-    element("div", { role: "row", class: "mw-sr" }, cellNode),
-  );
+  const { node: grid, cell: cellNode, focused, listen, keys: hearKeys } = canvasGrid({}, () => redraw(), signal);
   const labels = element("canvas", { class: "mw-labels", "aria-hidden": "true" });
   const scroller = element("div", { class: "mw-scroller" }, canvas, labels, grid);
   const tooltip = new Tooltip(grid);
@@ -49,7 +44,6 @@ export function mapView(
   let cursor: Cell = startOf(model);
   let dismissed = model.get("token") >= 0; // a cell that nobody has pointed at here says nothing yet
   let pinning = false;
-  const focused = () => document.activeElement === grid && grid.matches(":focus-visible");
   const pinned = (): Cell | undefined => {
     const [row, layer] = model.get("selected");
     return row === undefined || layer === undefined ? undefined : { row, layer };
@@ -111,15 +105,6 @@ export function mapView(
     said.textContent = await copied(model, cell);
   };
 
-  const listen = <K extends keyof HTMLElementEventMap>(type: K, action: (event: HTMLElementEventMap[K]) => void) =>
-    grid.addEventListener(
-      type,
-      (event) => {
-        action(event);
-        redraw();
-      },
-      { signal },
-    );
   listen("pointermove", (event) => {
     pointer = under(event);
     dismissed = false;
@@ -137,24 +122,22 @@ export function mapView(
     dismissed = false;
   });
   listen("blur", () => {});
-  listen("keydown", (event) => {
-    if (event.altKey || event.metaKey) return;
+  hearKeys(({ key, ctrlKey }) => {
     said.textContent = "";
-    const to = moved(cursor, event.key, event.ctrlKey, model.get("rows").length, model.get("layers"));
+    const to = moved(cursor, key, ctrlKey, model.get("rows").length, model.get("layers"));
     if (to) {
       cursor = to;
       pointer = undefined;
       dismissed = false;
       reveal(scroller, cellBox(place, cursor), place.left);
-    } else if (event.key === "Enter" || event.key === " ") pin(cursor);
-    else if (event.key === "Escape") {
+    } else if (key === "Enter" || key === " ") pin(cursor);
+    else if (key === "Escape") {
       dismissed = true;
       if (pinned()) pin(undefined);
-    } else if (event.key === "c" && !event.ctrlKey) void copy(cursor);
-    else if (event.key === "m" && !event.ctrlKey) nextModule(model);
-    else return; // not ours: JupyterLab may have it
-    event.preventDefault();
-    event.stopPropagation();
+    } else if (key === "c" && !ctrlKey) void copy(cursor);
+    else if (key === "m" && !ctrlKey) nextModule(model);
+    else return false;
+    return true;
   });
 
   // linked to another widget, which knows tokens and no rows
@@ -169,17 +152,8 @@ export function mapView(
   model.on("change:token", follow);
   model.on("change:layer", follow);
 
-  const resized = new ResizeObserver(redraw);
-  resized.observe(box);
+  redrawWith(box, redraw, signal);
   scroller.addEventListener("scroll", redraw, { signal });
-  // a windowed notebook may drop a canvas that was scrolled out of sight
-  const seen = new IntersectionObserver(redraw);
-  seen.observe(box);
-  signal.addEventListener("abort", () => {
-    resized.disconnect();
-    seen.disconnect();
-  });
-  onThemeChange(redraw, signal);
   return { nodes: [box, foot], update: redraw };
 }
 

@@ -1,6 +1,8 @@
 // What steers the picture.  All of it works without a kernel: every layer was sent.
 
-import { element, perFrame, uniqueName } from "../lib/dom";
+import { element, perFrame } from "../lib/dom";
+import { keepKeys } from "../lib/keys";
+import { radioSwitch } from "../lib/switch";
 import type { Model, PatchState } from "./state";
 
 export interface Control {
@@ -15,6 +17,8 @@ export function controls(model: Model, signal: AbortSignal): { node: HTMLElement
     model.set(name, value);
     send();
   };
+  const choice = (trait: "grid" | "scale", label: string, options: { key: string; name: string }[]) =>
+    radioSwitch(label, options, signal, { read: () => model.get(trait), write: (key) => set(trait, key) });
   const layers = model.get("layers");
   const parts: Control[] = [
     slider("Layer", { min: 0, max: layers.length - 1, step: 1 }, signal, {
@@ -25,13 +29,12 @@ export function controls(model: Model, signal: AbortSignal): { node: HTMLElement
     }),
   ];
   if (model.get("targets").length) parts.push(targetChoice(model, signal, set));
-  if (model.get("kinds").length > 1)
-    parts.push(choice("grid", "view of the picture", model.get("kinds"), model, signal, set));
+  if (model.get("kinds").length > 1) parts.push(choice("grid", "view of the picture", model.get("kinds")));
   const scales = [
     { key: "linear", name: "Linear" },
     { key: "log", name: "Log" },
   ];
-  parts.push(choice("scale", "scale of the values", scales, model, signal, set));
+  parts.push(choice("scale", "scale of the values", scales));
   const finer = [
     number("Outline top", model, signal, set),
     slider("Only above", { min: 0, max: 1, step: 0.01 }, signal, {
@@ -50,11 +53,7 @@ export function controls(model: Model, signal: AbortSignal): { node: HTMLElement
   const first = element("div", { class: "mw-controls" }, ...parts.map(({ node }) => node));
   const second = element("div", { class: "mw-controls mw-finer" }, ...[...finer, ...boxes].map(({ node }) => node));
   const node = element("div", {}, first, second);
-  // JupyterLab takes these keys of a cell for itself
-  const keep = (event: KeyboardEvent) => {
-    if (/^(Arrow|Home|End|Page|Enter|Backspace|Delete|[0-9]| )/.test(event.key)) event.stopPropagation();
-  };
-  node.addEventListener("keydown", keep, { signal });
+  keepKeys(node, signal);
   return {
     node,
     update: () => {
@@ -86,28 +85,6 @@ function slider(
     input.value = String(read());
     value.textContent = name();
     input.setAttribute("aria-valuetext", name());
-  };
-  return { node, update };
-}
-
-function choice(
-  trait: "grid" | "scale",
-  label: string,
-  options: { key: string; name: string }[],
-  model: Model,
-  signal: AbortSignal,
-  set: Set,
-): Control {
-  const name = uniqueName(trait);
-  const inputs = options.map(({ key, name: text }) => {
-    const input = element("input", { type: "radio", name, value: key });
-    input.addEventListener("change", () => set(trait, key), { signal });
-    return { input, label: element("label", {}, input, element("span", {}, text)) };
-  });
-  const node = element("div", { class: "mw-switch", role: "radiogroup", "aria-label": label });
-  node.append(...inputs.map((one) => one.label));
-  const update = () => {
-    for (const { input } of inputs) input.checked = input.value === model.get(trait);
   };
   return { node, update };
 }

@@ -2,8 +2,9 @@
 
 import { type Ink, inkOf } from "../lib/canvas";
 import { copyText } from "../lib/copy";
-import { element, perFrame, uniqueName } from "../lib/dom";
-import { onThemeChange, themeOf } from "../lib/theme";
+import { element, perFrame } from "../lib/dom";
+import { canvasGrid, redrawWith } from "../lib/grid";
+import { themeOf } from "../lib/theme";
 import { Tooltip } from "../lib/tooltip";
 import { drawChart, layerAt } from "./chart";
 import { drawPatches, drawScale, FADE } from "./draw";
@@ -22,15 +23,15 @@ export function patchView(
   root: HTMLElement,
   signal: AbortSignal,
 ): { nodes: HTMLElement[]; update: () => void } {
-  const id = uniqueName("patch");
   const image = picture(model, signal);
   const canvas = element("canvas", { class: "mw-cells", "aria-hidden": "true" });
-  const cellNode = element("div", { role: "gridcell", id, class: "mw-sr" });
-  const grid = element(
-    "div",
-    { class: "mw-grid", role: "grid", tabindex: 0, "aria-activedescendant": id, "aria-multiselectable": "true" },
-    element("div", { role: "row", class: "mw-sr" }, cellNode),
-  );
+  const {
+    node: grid,
+    cell: cellNode,
+    focused,
+    listen,
+    keys: hearKeys,
+  } = canvasGrid({ "aria-multiselectable": "true" }, () => redraw(), signal);
   const figure = element("div", { class: "mw-figure" }, image, canvas, grid);
   const tooltip = new Tooltip(grid);
   const legend = element("canvas", { "aria-hidden": "true" });
@@ -79,7 +80,6 @@ export function patchView(
       },
     );
   }
-  const focused = () => document.activeElement === grid && grid.matches(":focus-visible");
   const at = (): Patch => cursor ?? patches.find(({ token }) => token === shown.top[0]) ?? (patches[0] as Patch);
   const active = () => pointer ?? (focused() ? at() : undefined);
 
@@ -150,15 +150,6 @@ export function patchView(
   const point = (event: PointerEvent): Point => toPicture(place, event.offsetX, event.offsetY);
   const adds = (event: PointerEvent) =>
     event.shiftKey || event.ctrlKey || event.metaKey || event.pointerType === "touch"; // a finger has no keys
-  const listen = <K extends keyof HTMLElementEventMap>(type: K, action: (event: HTMLElementEventMap[K]) => void) =>
-    grid.addEventListener(
-      type,
-      (event) => {
-        action(event);
-        redraw();
-      },
-      { signal },
-    );
   const release = () => {
     pressed = undefined;
     dragged = undefined;
@@ -201,28 +192,25 @@ export function patchView(
     dismissed = false;
   });
   listen("blur", () => {});
-  listen("keydown", (event) => {
-    if (event.altKey || event.metaKey) return;
+  hearKeys(({ key, ctrlKey, shiftKey }) => {
     said.textContent = "";
-    const to = moved(patches, at(), event.key, event.ctrlKey);
+    const to = moved(patches, at(), key, ctrlKey);
     if (to) {
-      anchor = event.shiftKey ? (anchor ?? at()) : to;
+      anchor = shiftKey ? (anchor ?? at()) : to;
       cursor = to;
       pointer = undefined;
       dismissed = false;
-      if (event.shiftKey) select(patchesIn(patches, middle(anchor), middle(to)).map(({ token }) => token));
-    } else if (event.key === "Enter" || event.key === " ") select(toggled(model.get("selected"), [at().token]));
-    else if (event.key === "Escape") {
+      if (shiftKey) select(patchesIn(patches, middle(anchor), middle(to)).map(({ token }) => token));
+    } else if (key === "Enter" || key === " ") select(toggled(model.get("selected"), [at().token]));
+    else if (key === "Escape") {
       dismissed = true;
       release();
       if (model.get("selected").length) select([]);
-    } else if (event.key === "PageUp" || event.key === "PageDown") {
-      toLayer(layerIndex(model) + (event.key === "PageUp" ? -1 : 1));
-    } else if (event.key === "t" && !event.ctrlKey) select(shown.top);
-    else if (event.key === "c" && !event.ctrlKey) void copy();
-    else return; // not ours: JupyterLab may have it
-    event.preventDefault();
-    event.stopPropagation();
+    } else if (key === "PageUp" || key === "PageDown") toLayer(layerIndex(model) + (key === "PageUp" ? -1 : 1));
+    else if (key === "t" && !ctrlKey) select(shown.top);
+    else if (key === "c" && !ctrlKey) void copy();
+    else return false;
+    return true;
   });
   const toLayer = (index: number) => {
     const layer = model.get("layers")[index];
@@ -241,16 +229,7 @@ export function patchView(
     signal,
   });
 
-  const resized = new ResizeObserver(redrawAll);
-  resized.observe(box);
-  // a windowed notebook may drop a canvas that was scrolled out of sight
-  const seen = new IntersectionObserver(redrawAll);
-  seen.observe(box);
-  signal.addEventListener("abort", () => {
-    resized.disconnect();
-    seen.disconnect();
-  });
-  onThemeChange(redrawAll, signal);
+  redrawWith(box, redrawAll, signal);
   const update = () => {
     patches = readPatches(model);
     values = readValues(model);
