@@ -425,6 +425,18 @@ def test_quick_moves_of_one_control_are_one_step_to_undo(question):
     assert history.step(back=False).layer == 3
 
 
+def test_the_layer_that_the_first_contributions_chose_is_not_undone(question):
+    history: Any = History(View(question))
+    history.push(View(question, window=2), "window")
+    history.push(View(question, window=2, layer=1), "selection")
+    history.step(back=True)  # at layer 0 again, when the contributions come
+    history.amend(5)
+    assert history.view == View(question, window=2, layer=5)
+    assert history.step(back=True) == View(question, layer=5)
+    history.step(back=False)
+    assert history.step(back=False).layer == 1
+
+
 def test_the_copied_code_gives_what_is_on_show(tested):
     explorer, scope = tested
     assert explorer.panel.head + explorer.panel.code == explorer.code()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 
 from .view import View
@@ -28,9 +29,16 @@ class History:
         self._future.clear()
         self.view, self._kind, self._when = view, kind, now
 
-    def amend(self, view: View) -> None:
-        """Show `view` as part of the step taken last: nobody asked for it, so nobody undoes it."""
-        self.view = view
+    def amend(self, layer: int) -> None:
+        """Show another layer, of all steps of this question that were at the same one: nobody asked for it, so nobody undoes it."""
+        now = self.view
+
+        def amended(view: View) -> View:
+            same = view.question is now.question and view.layer == now.layer
+            return replace(view, layer=layer) if same else view
+
+        self._past, self._future = ([amended(view) for view in views] for views in (self._past, self._future))
+        self.view = amended(now)
 
     @property
     def can_undo(self) -> bool:

@@ -222,10 +222,9 @@ class Session:
         if layer is None:
             return view
         self._layer_chosen = True
-        view = replace(view, layer=layer)
-        self._history.amend(view)
-        self.views.selection.put(layer=view.layer)
-        return view
+        self._history.amend(layer)
+        self.views.selection.put(layer=layer)
+        return replace(view, layer=layer)
 
     def _tell(self, **traits: Any) -> None:
         """Tell the panel, and what follows from the view."""
