@@ -158,3 +158,10 @@ def test_what_cannot_be_swept_is_said_in_a_sentence(edit, arguments, said):
 def test_no_layers_is_an_error(vlm, question):
     with pytest.raises(EditError, match="names no layer"):
         mw.layer_sweep(vlm, question, "Rome", [])
+
+
+def test_a_value_is_searched_beside_an_edit_that_a_sweep_put_back(vlm, question, edit):
+    with edit:
+        mw.lambda_sweep(edit, [question], [0.01])
+        other = mw.multedit(vlm, question, "Berlin", layer=0, steps=1)  # gradients go through the edit of layer 1
+    assert len(other.losses) == 2

@@ -92,7 +92,9 @@ class _Sum:
     """The hook: what the terms of one projection add to its output."""
 
     def __init__(self, terms: Sequence[Term], lams: np.ndarray | None = None):
-        self._cpu = factors(terms, lams)
+        # made in a pass without gradients, too: a later one with gradients goes through them
+        with torch.inference_mode(False), torch.no_grad():
+            self._cpu = factors(terms, lams)
         self._on: dict[torch.device, list[tuple[Tensor, Tensor | None]]] = {}
 
     def __call__(self, _module: Any, args: tuple[Any, ...], output: Tensor) -> Tensor:
