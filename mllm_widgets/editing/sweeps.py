@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 LAMS = 33
 ROWS = 33  # rows of one forward pass
+TOP = 5  # tokens kept of a distribution
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class LambdaSweep:
 
     target: (question, lam), P(target), all its tokens. agrees: (question, lam), does the first token stay the unedited model's?
     kl: (question, lam), KL(before || after) of the first token's distribution, in nats. kept: (question, lam), P(the unedited model's first token).
-    says: (question, lam), the first token's text. before: (question,), P(target) of the unedited model.
+    says: (question, lam), the first token's text. top, top_p: (question, lam, rank), the likeliest first tokens and their probabilities. before: (question,), P(target) of the unedited model.
     answers: the unedited model's first token for each question.
     lams: ascending. strength: (lam,), |k|^2 / (lam + |k|^2), of the weakest key.
     questions: their texts. edit: the edit's target.
@@ -48,6 +49,8 @@ class LambdaSweep:
     agrees: xr.DataArray = field(repr=False)
     kl: xr.DataArray = field(repr=False)
     says: xr.DataArray = field(repr=False)
+    top: xr.DataArray = field(repr=False)
+    top_p: xr.DataArray = field(repr=False)
     before: np.ndarray = field(repr=False)
     answers: tuple[str, ...]
     lams: np.ndarray = field(repr=False)
@@ -121,9 +124,9 @@ def lambda_sweep(
         if progress is not None:
             progress(done + 1, len(asked))
 
-    def array(name: str) -> xr.DataArray:
-        coords = {"question": np.arange(len(asked)), "lam": values}
-        return xr.DataArray(np.stack([one[name] for one in found]), dims=("question", "lam"), coords=coords, name=name)
+    def array(name: str, *more: str) -> xr.DataArray:
+        coords, dims = {"question": np.arange(len(asked)), "lam": values}, ("question", "lam", *more)
+        return xr.DataArray(np.stack([one[name] for one in found]), dims=dims, coords=coords, name=name)
 
     return LambdaSweep(
         target=array("target"),
@@ -131,6 +134,8 @@ def lambda_sweep(
         agrees=array("agrees"),
         kl=array("kl"),
         says=array("says"),
+        top=array("top", "rank"),
+        top_p=array("top_p", "rank"),
         before=np.array([float(one["before"]) for one in found]),
         answers=tuple(str(one["answer"]) for one in found),
         lams=values,
@@ -158,6 +163,7 @@ def _sweep(vlm: VLM, edits: Edits, question: Question, ids: list[int], lams: np.
     said = torch.tensor(ids, device=log.device)
     first, own = log[:, 0], int(was[0].argmax())
     best = first.argmax(-1).cpu()
+    top = first.exp().topk(min(TOP, first.shape[-1]))
     return {
         "target": log.gather(-1, said.expand(len(lams), -1)[..., None]).sum((1, 2)).exp().cpu().numpy(),
         "before": was.gather(-1, said[:, None]).sum().exp().item(),
@@ -165,6 +171,8 @@ def _sweep(vlm: VLM, edits: Edits, question: Question, ids: list[int], lams: np.
         "agrees": (best == own).numpy(),
         "kl": (was[0].exp() * (was[0] - first)).sum(-1).cpu().numpy(),
         "says": np.array([vlm.tokenizer.decode([int(token)]) for token in best], dtype=object),
+        "top": top.indices.cpu().numpy(),
+        "top_p": top.values.cpu().numpy(),
         "answer": vlm.tokenizer.decode([own]),
     }
 
