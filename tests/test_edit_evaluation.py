@@ -470,14 +470,14 @@ def test_a_measure_that_was_not_asked_for_says_what_it_needs(edit):
 
 
 def test_an_edit_in_the_weights_cannot_be_compared_with_the_model_without_it(vlm, edit):
-    vlm.side_terms.note_baked([edit.term.serial])
+    edit.bake()
     try:
         with pytest.raises(EditError, match="unbake"):
             mw.evaluate_edit(edit)
         with pytest.raises(EditError, match="unbake"):
             mw.editing.evaluate_sequence([edit])
     finally:
-        vlm.side_terms.note_baked([])
+        edit.unbake()
 
 
 def test_another_family_s_model_is_measured_alike(vlm):

@@ -2,6 +2,7 @@
 
 from .edit import Edit, Edits
 from .evaluate import evaluate_edit
+from .files import load_edit
 from .many import Case, ManyReport, SequenceReport, edit_many, evaluate_sequence
 from .multedit import multedit
 from .probing import Unedited
@@ -27,5 +28,6 @@ __all__ = [
     "evaluate_sequence",
     "lambda_sweep",
     "layer_sweep",
+    "load_edit",
     "multedit",
 ]

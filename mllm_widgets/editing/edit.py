@@ -61,6 +61,98 @@ class Applicable:
         """The change of each weight: dotted path of the projection -> (d, d_ff), float32, of the product of its factors."""
         return {site: left @ right for site, (left, right) in self.factors().items()}
 
+    @property
+    def baked(self) -> bool:
+        """Is it in the model's weights?"""
+        return all(term.serial in self.vlm.side_terms.baked for term in self.terms)
+
+    def bake(self) -> tuple[str, ...]:
+        """Add the change to the weights, in their own dtype, so that whoever has the model has the edit: `model.save_pretrained`, other programs.
+
+        The edit is reverted first if it applies.  Edits of one layer that should be solved together are baked together, `(one + other).bake()`; what
+        is baked after another is added to the weight as it is then.  `unbake` takes it out again.
+
+        Returns
+        -------
+        Sentences, usually none: where rounding to the weight's dtype swallows a part of the change (more than 1%), how much.
+
+        Raises
+        ------
+        EditError: if it is in the weights already, or they are quantised, kept on disk, or changed by something else since an edit was baked into them.
+            All weights are changed or none, whatever comes meanwhile.
+
+        Examples
+        --------
+        >>> import mllm_widgets as mw
+        >>> vlm, question = mw.load(), mw.datasets.demo_question("Eiffel Tower")
+        >>> edit = mw.multedit(vlm, question, "Rome", layer=2)
+        >>> edit.bake()
+        ()
+        >>> mw.ask(vlm, question).text
+        'Rome'
+        >>> edit.unbake()
+        >>> mw.ask(vlm, question).text
+        'Paris'
+        """
+        from .weights import bake
+
+        return bake(self)
+
+    def unbake(self) -> None:
+        """Take the change out of the weights: they are to the bit what they would be had it never been baked, whatever else was, in any order.
+
+        A copy of the weight from before the first edit is kept for this, on the CPU, as long as an edit is in it.
+
+        Raises
+        ------
+        EditError: if it is not in the weights, or something else changed them since.
+        """
+        from .weights import unbake
+
+        unbake(self)
+
+    def save(self, path: Any, overwrite: bool = False) -> None:
+        """Write it to one safetensors file, to be read with `mw.load_edit(path, vlm)`.  The question's picture is not in the file.
+
+        Raises
+        ------
+        EditError: for a path that exists already (`overwrite=True` replaces it) or cannot be written.
+
+        Examples
+        --------
+        >>> import mllm_widgets as mw
+        >>> vlm = mw.load()
+        >>> edit = mw.multedit(vlm, mw.datasets.demo_question("Eiffel Tower"), "Rome", layer=2)
+        >>> edit.save("rome.safetensors")
+        >>> mw.load_edit("rome.safetensors", vlm).target
+        'Rome'
+        """
+        from .files import save
+
+        save(self, path, overwrite)
+
+    def to_peft(self, folder: Any, overwrite: bool = False) -> None:
+        """Write it as a LoRA adapter, which PEFT and servers that take its adapters load, with the lam of now; the model stays as it is.
+
+        The adapter is of rank n for n edits of a layer, one for one edit; a change of a whole weight (fine-tuning) needs the weight's full rank, which
+        makes a file as large as the weight and which many servers refuse.  Over a model that has the edit already, applied or baked, it counts twice.
+
+        Raises
+        ------
+        EditError: for a folder that holds an adapter already (`overwrite=True` replaces it) or cannot be written.
+
+        Examples
+        --------
+        >>> import mllm_widgets as mw
+        >>> edit = mw.multedit(mw.load(), mw.datasets.demo_question("Eiffel Tower"), "Rome", layer=2)
+        >>> edit.to_peft("rome")
+        >>> from peft import PeftModel  # doctest: +SKIP
+        >>> model = PeftModel.from_pretrained(model, "rome")  # doctest: +SKIP
+        """
+        from .adapter import to_peft
+
+        to_peft(self, folder, overwrite)
+
     def _not_baked(self) -> None:
         if any(term.serial in self.vlm.side_terms.baked for term in self.terms):
             raise EditError(
@@ -100,7 +192,7 @@ class Edit(Applicable):
 
     def __repr__(self) -> str:
         held = f", lam={self.lam:g}" if isinstance(self.term, RidgeTerm) else ""
-        state = "applied" if self.applied else "not applied"
+        state = "in the weights" if self.baked else "applied" if self.applied else "not applied"
         return f"Edit({self.question.text!r}: {self.answer.token.strip()!r} -> {self.target!r}, layer {self.layer}{held}, {self.method}, {state})"
 
     @property

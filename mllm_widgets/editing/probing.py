@@ -55,15 +55,15 @@ class Unedited:
 
     def __init__(self, vlm: VLM):
         self.vlm = vlm
-        self._baked = vlm.side_terms.baked
+        self._baked = vlm.side_terms.in_weights
         self._kept: dict[tuple[Any, ...], Any] = {}
 
     def __repr__(self) -> str:
         return f"Unedited({self.vlm.name!r}, {sum(key[0] == 'encoding' for key in self._kept)} questions)"
 
     def _once(self, key: tuple[Any, ...], compute: Any) -> Any:
-        if self.vlm.side_terms.baked != self._baked:
-            self._kept, self._baked = {}, self.vlm.side_terms.baked
+        if self.vlm.side_terms.in_weights != self._baked:
+            self._kept, self._baked = {}, self.vlm.side_terms.in_weights
         if key not in self._kept:
             self._kept[key] = compute()
         return self._kept[key]

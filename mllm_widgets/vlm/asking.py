@@ -84,10 +84,11 @@ def first_token_answer(vlm: VLM, logits: torch.Tensor, text: str | None = None) 
         token_id=best,
         probability=float(probabilities[best]),
         probabilities=probabilities,
-        vocabulary=_vocabulary(vlm.tokenizer, len(probabilities)),
+        vocabulary=vocabulary(vlm.tokenizer, len(probabilities)),
     )
 
 
 @functools.lru_cache(maxsize=4)
-def _vocabulary(tokenizer, size: int) -> tuple[str, ...]:
+def vocabulary(tokenizer, size: int) -> tuple[str, ...]:
+    """The text of each of the first `size` tokens."""
     return tuple(tokenizer.batch_decode([[i] for i in range(size)]))

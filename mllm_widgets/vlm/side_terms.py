@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -119,7 +119,7 @@ class _Applied:
     def __init__(self) -> None:
         self.terms: tuple[Term, ...] = ()
         self.hooks: dict[int, Any] = {}
-        self.baked: tuple[int, ...] = ()
+        self.baked: tuple[tuple[tuple[int, float], ...], ...] = ()
 
 
 _APPLIED: weakref.WeakKeyDictionary[Any, _Applied] = weakref.WeakKeyDictionary()
@@ -143,7 +143,7 @@ class SideTerms:
     @property
     def state(self) -> tuple[Any, ...]:
         """What the model is now: equal exactly if the same terms apply with the same lam and the same edits are in its weights."""
-        return (self._applied.baked, *sorted((term.serial, term.lam) for term in self.active))
+        return (self.in_weights, *sorted((term.serial, term.lam) for term in self.active))
 
     def put(self, terms: Sequence[Term]) -> None:
         """Apply terms; those that apply already stay as they are.
@@ -186,14 +186,19 @@ class SideTerms:
             finally:
                 to_the_end(lambda: self._set(before, anew=set(self._applied.hooks)))
 
-    def note_baked(self, serials: Sequence[int]) -> None:
-        """Say which terms are in the weights now, for `state`."""
-        self._applied.baked = tuple(sorted(serials))
+    def note_baked(self, groups: Iterable[Sequence[Term]]) -> None:
+        """Say which terms are in the weights now, for `state`: those that were solved together, in the order in which they were added."""
+        self._applied.baked = tuple(tuple(sorted((term.serial, term.lam) for term in group)) for group in groups)
+
+    @property
+    def in_weights(self) -> tuple[Any, ...]:
+        """What is in the weights now: equal exactly if the same terms are, with the same lam, and solved together alike."""
+        return self._applied.baked
 
     @property
     def baked(self) -> tuple[int, ...]:
         """Serials of the terms that are in the weights now."""
-        return self._applied.baked
+        return tuple(serial for group in self.in_weights for serial, _ in group)
 
     def _set(self, terms: tuple[Term, ...], lams: np.ndarray | None = None, anew: set[int] | None = None) -> None:
         """Make exactly these terms apply: all sums first, for they may fail, then the hooks."""
