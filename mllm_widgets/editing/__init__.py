@@ -1,5 +1,7 @@
 """Editing what a model knows: MultEdit, edits, their evaluation."""
 
+from .baselines import fine_tune, lora, rome
+from .covariance import KeyCovariance, key_covariance
 from .edit import Edit, Edits
 from .evaluate import evaluate_edit
 from .files import load_edit
@@ -15,6 +17,7 @@ __all__ = [
     "Edit",
     "EditReport",
     "Edits",
+    "KeyCovariance",
     "LambdaSweep",
     "LayerSweep",
     "ManyReport",
@@ -26,8 +29,12 @@ __all__ = [
     "edit_many",
     "evaluate_edit",
     "evaluate_sequence",
+    "fine_tune",
+    "key_covariance",
     "lambda_sweep",
     "layer_sweep",
     "load_edit",
+    "lora",
     "multedit",
+    "rome",
 ]

@@ -12,10 +12,13 @@ from mllm_widgets.vlm.families.base import part
 from mllm_widgets.vlm.model import VLM, Encoding
 
 
-def last_logits(vlm: VLM, encoded: Encoding, ids: Sequence[int]) -> torch.Tensor:
-    """Logits (tokens, vocabulary) before each of an answer's tokens, the tokens before it said."""
+def last_logits(vlm: VLM, encoded: Encoding, ids: Sequence[int], gradients: bool = False) -> torch.Tensor:
+    """Logits (tokens, vocabulary) before each of an answer's tokens, the tokens before it said.
+
+    gradients: let them flow to what is applied to the model (`VLM.running`).
+    """
     inputs = answered(vlm, encoded, list(ids)).inputs
-    with vlm.running():
+    with vlm.running(gradients):
         nn = vlm.nnsight
         with nn.trace(**inputs, use_cache=False, logits_to_keep=len(ids)):
             brought(part(nn, vlm.family.decoder).output, inputs["input_ids"].device)

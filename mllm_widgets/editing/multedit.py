@@ -128,8 +128,8 @@ def multedit(
 
 
 def sum_of_terms(vlm: VLM, layer: int, found: Found) -> Any:
-    """(d,) what the edits applied to a layer add at a key already; to be part of the residual, since all are solved together."""
-    terms = [term for term in vlm.side_terms.active if term.layer == layer]
+    """(d,) what the ridge terms applied to a layer add at a key already; to be part of the residual, since all are solved together."""
+    terms = [term for term in vlm.side_terms.active if term.layer == layer and isinstance(term, RidgeTerm)]
     pairs = factors(terms) if terms else []
     total = found.key.new_zeros(found.before.shape)
     for left, right in pairs:
@@ -164,12 +164,17 @@ def check_layer(vlm: VLM, layer: Any) -> tuple[int, str, tuple[str, ...]]:
     return int(layer), f"layer {layer}: as asked", ()
 
 
-def check_question(vlm: Any, question: Any) -> None:
-    """Raises EditError for what cannot be edited."""
+def check_model(vlm: Any) -> None:
+    """Raises EditError for what is no model."""
     if not isinstance(vlm, VLM):
         raise EditError(
             f"vlm is a {type(vlm).__name__}; expected what mw.load() returns. A Hugging Face model goes through mw.load(model, processor)."
         )
+
+
+def check_question(vlm: Any, question: Any) -> None:
+    """Raises EditError for what cannot be edited."""
+    check_model(vlm)
     if not isinstance(question, Question):
         raise EditError(f"question is a {type(question).__name__}; expected mw.Question(image, text, constraint=...).")
     if question.constraint is None:

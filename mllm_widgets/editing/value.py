@@ -22,15 +22,7 @@ from mllm_widgets.vlm.families.base import part
 from mllm_widgets.vlm.model import VLM, Encoding
 from mllm_widgets.vlm.question import Question
 
-
-@dataclass(frozen=True)
-class Step:
-    """One step of an optimisation: step of at most `steps`, its loss (nats), and P(target) before the step is taken."""
-
-    step: int
-    steps: int
-    loss: float
-    probability: float
+from .descent import Step, descend
 
 
 @dataclass(frozen=True)
@@ -131,7 +123,6 @@ def find_value(
         run = SiteRun.of(vlm, answered(vlm, encoded, ids), layer, position, len(ids))
         key, before = run.plain()
         keep = _Keep.of(vlm, question, layer) if options.kl else None
-    state = vlm.state
     length = float(before.float().norm())
     if not length > 0:
         raise EditError(
@@ -139,40 +130,22 @@ def find_value(
         )
     said = torch.tensor(ids, device=run.embeds.device)
     delta = torch.zeros(before.shape, dtype=torch.float32, device=before.device, requires_grad=True)
-    adam = torch.optim.Adam([delta], lr=options.lr * length / delta.numel() ** 0.5)
-    losses: list[float] = []
-    probabilities: list[float] = []
-    for step in range(options.steps + 1):
-        if cancel is not None:
-            cancel.check()
-        if vlm.state != state:
-            raise EditError(
-                "the model was edited while the value was searched, so the search means nothing; try again."
-            )
-        with vlm.running(gradients=True):
-            nats = -run.logits(delta).float().log_softmax(-1).gather(-1, said[:, None]).sum()
-            loss = nats + options.weight_decay * delta.square().sum().to(nats.device) / length**2
-            if keep is not None:
-                loss = loss + options.kl * keep(delta).to(loss.device)
-            if not torch.isfinite(loss):
-                raise EditError(
-                    f"the loss is {loss.item():g} at step {step} in {vlm.model.dtype}: the model overflows. Load it with dtype='float32' or 'bfloat16', or take a "
-                    f"smaller lr than {options.lr:g}."
-                )
-            losses.append(float(loss.detach()))
-            probabilities.append(float((-nats.detach()).exp()))
-            if step < options.steps and probabilities[-1] < options.stop:
-                (delta.grad,) = torch.autograd.grad(loss, [delta])
-        if progress is not None:
-            progress(Step(step, options.steps, losses[-1], probabilities[-1]))
-        if step == options.steps or probabilities[-1] >= options.stop:
-            break
-        adam.step()
+
+    def loss() -> tuple[Tensor, Tensor]:
+        nats = -run.logits(delta).float().log_softmax(-1).gather(-1, said[:, None]).sum()
+        total = nats + options.weight_decay * delta.square().sum().to(nats.device) / length**2
+        return total if keep is None else total + options.kl * keep(delta).to(total.device), nats
+
+    def clamp() -> None:
         if options.clamp is not None:
-            with torch.no_grad():
-                delta *= min(1.0, options.clamp * length / max(float(delta.norm()), 1e-30))
+            delta.mul_(min(1.0, options.clamp * length / max(float(delta.norm()), 1e-30)))
+
+    losses, probabilities = descend(
+        vlm, [delta], options.lr * length / delta.numel() ** 0.5, loss, steps=options.steps, stop=options.stop, asked_lr=options.lr, held=clamp,
+        progress=progress, cancel=cancel,
+    )  # fmt: skip
     key, before, moved = (tensor.detach().float().cpu() for tensor in (key, before, delta))
-    return Found(key, before, before + moved, tuple(losses), tuple(probabilities), probabilities[-1])
+    return Found(key, before, before + moved, losses, probabilities, probabilities[-1])
 
 
 @dataclass(frozen=True, eq=False)
