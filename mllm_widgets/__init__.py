@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .tracing import causal_trace
     from .vlm import VLM, Question, ask, load
     from .vlm.families import Family, families, register_family
-    from .widgets import Explorer, PatchGrid, TraceHeatmap
+    from .widgets import EditPanel, Explorer, PatchGrid, TraceHeatmap
 
 __version__ = "0.1.0"
 
@@ -36,6 +36,7 @@ _HOMES = {
     "Edit": "editing",
     "EditReport": "editing",
     "Edits": "editing",
+    "EditPanel": "widgets",
     "Explorer": "widgets",
     "Family": "vlm.families",
     "Knockout": "contributions",
@@ -69,6 +70,7 @@ __all__ = [
     "Answer",
     "Contributions",
     "Edit",
+    "EditPanel",
     "EditReport",
     "Edits",
     "Explorer",

@@ -28,7 +28,7 @@ async ({esm, css, state, dark}) => {
   document.documentElement.className = dark ? "dark" : "light";
   document.body.style.cssText = `margin:0;background:${dark ? "#111" : "#fff"}`;
   document.head.append(Object.assign(document.createElement("style"), {textContent: css}));
-  const values = revive(state), heard = {}, saved = [];
+  const values = revive(state), heard = {}, saved = [], sent = [];
   let pending = {};
   const model = {
     get: (k) => values[k],
@@ -36,10 +36,11 @@ async ({esm, css, state, dark}) => {
     save_changes: () => { saved.push(pending); pending = {}; },
     on: (name, f) => { (heard[name] ??= []).push(f); },
     off: () => {},
-    send: () => {},
+    send: (content) => { sent.push(content); },
   };
   window.widget = {
     saved,
+    sent,
     receive: (changes) => { for (const [k, v] of Object.entries(revive(changes))) { values[k] = v; }
       for (const k of Object.keys(changes)) for (const f of heard[`change:${k}`] ?? []) f(); },
   };

@@ -1,0 +1,135 @@
+// mw.EditPanel: what the model should say instead, where that is written, how strongly, and what else it changes.
+
+import type { RenderProps } from "@anywidget/types";
+import { lossChart, tradeChart } from "./edit/charts";
+import { answers, effectsTable } from "./edit/effects";
+import { layerPicker } from "./edit/layers";
+import { editList, takeAlong } from "./edit/list";
+import { making, statusLine } from "./edit/making";
+import { lamName, shown } from "./edit/numbers";
+import type { EditModel, EditState } from "./edit/state";
+import { truth } from "./edit/truth";
+import { SILENT, sender } from "./explorer/send";
+import { element, perFrame } from "./lib/dom";
+import { number } from "./lib/format";
+import { keepKeys } from "./lib/keys";
+import { replacePicture } from "./lib/picture";
+import { onThemeChange, themeOf } from "./lib/theme";
+import "./edit_panel.css";
+
+const WATCHED = [
+  "probes",
+  "layers",
+  "effects",
+  "token",
+  "causal",
+  "trace_note",
+  "limit",
+  "bars",
+  "curve",
+  "edits",
+] as const;
+const WATCHED_TOO = ["results", "current", "lam_of", "target", "layer", "edited", "truth", "foreign", "state"] as const;
+const SMALL = ["doing", "progress", "message", "error", "saved", "name", "can_undo", "can_redo"] as const;
+
+function render({ model, el, signal }: RenderProps<EditState>): void {
+  const root = element("div", { class: "mw mw-editing", "data-lm-suppress-shortcuts": "true" });
+  const kernel = sender(model, () => update(), signal);
+  const moved = perFrame(() => model.save_changes(), signal);
+  const setLam = (at: number) => {
+    const id = String(model.get("current"));
+    if (model.get("lam_of")[id] === at) return;
+    model.set("lam_of", { ...model.get("lam_of"), [id]: at });
+    moved();
+  };
+  const parts = {
+    truth: truth(model, kernel.send, signal),
+    making: making(model, kernel.send, signal),
+    status: statusLine(model, kernel.send, signal),
+    layers: layerPicker(model, signal),
+    loss: lossChart(model),
+    slider: lamSlider(model, setLam, signal),
+    answers: answers(model),
+    trade: tradeChart(model, setLam, signal),
+    effects: effectsTable(model, signal),
+    list: editList(model, kernel.send, signal),
+    out: takeAlong(model, kernel.send, signal),
+  };
+  const error = element("p", { class: "mw-failed", role: "alert" });
+  const warnings = element("ul", { class: "mw-warnings", "aria-label": "warnings" });
+  const pair = (...nodes: HTMLElement[]) => element("div", { class: "mw-pair" }, ...nodes);
+  root.append(
+    heading(model, signal),
+    parts.truth.node,
+    element("div", { class: "mw-ask" }, parts.making.node, parts.status.node),
+    error,
+    warnings,
+    pair(parts.layers.node, parts.loss.node),
+    parts.slider.node,
+    pair(parts.answers.node, parts.trade.node),
+    parts.effects.node,
+    pair(parts.list.node, parts.out.node),
+  );
+  el.append(root);
+  const update = () => {
+    root.dataset.theme = themeOf(root);
+    root.dataset.state = model.get("state");
+    for (const part of Object.values(parts)) part.update();
+    error.textContent = kernel.silent() ? SILENT : model.get("error");
+    const result = model.get("results")[String(model.get("current"))];
+    const texts = result?.warnings ?? [];
+    warnings.replaceChildren(...texts.map((text) => element("li", {}, text)));
+    warnings.hidden = !texts.length;
+  };
+  const soon = perFrame(update, signal);
+  for (const name of [...WATCHED, ...WATCHED_TOO, ...SMALL]) model.on(`change:${name}`, soon);
+  onThemeChange(soon, signal);
+  replacePicture(model.get("picture_id"), signal);
+  requestAnimationFrame(update);
+  update();
+}
+
+function heading(model: EditModel, signal: AbortSignal): HTMLElement {
+  const [start = 0, end = 0] = model.get("span");
+  const text = [...model.get("question")]; // offsets count code points, as Python does
+  const part = (from: number, to?: number) => text.slice(from, to).join("");
+  const question = element("p", { class: "mw-question" }, part(0, start));
+  if (end > start) question.append(element("mark", { title: "the visual constraint" }, part(start, end)));
+  question.append(part(end));
+  const node = element("header", {}, question);
+  const image = model.get("image");
+  if (image.byteLength) {
+    const url = URL.createObjectURL(new Blob([image as DataView<ArrayBuffer>]));
+    signal.addEventListener("abort", () => URL.revokeObjectURL(url));
+    node.prepend(element("img", { src: url, alt: "the picture that the question is about" }));
+  }
+  return node;
+}
+
+/** 33 places on a logarithmic axis; needs no kernel. */
+function lamSlider(model: EditModel, moved: (at: number) => void, signal: AbortSignal) {
+  const input = element("input", { type: "range", min: 0, step: 1, "aria-label": "lambda" });
+  const value = element("output", {});
+  const label = element("label", { class: "mw-slider" }, element("span", {}, "λ"), input, value);
+  const ends = element("span", { class: "mw-note" }, "small: the edit in full; large: the weight is held");
+  const node = element("div", { class: "mw-controls mw-lam" }, label, ends);
+  input.addEventListener("input", () => moved(input.valueAsNumber), { signal });
+  keepKeys(node, signal);
+  const update = () => {
+    const now = shown(model);
+    node.hidden = !now;
+    if (!now) return;
+    const { result, at } = now;
+    const baked = model.get("rows").some(({ id, baked }) => baked && id === model.get("current"));
+    input.disabled = baked;
+    input.title = baked ? "This edit is in the weights: unbake it to move its lambda." : "";
+    input.max = String(result.lams.length - 1);
+    input.value = String(at);
+    const lam = lamName(result.lams[at] ?? 0);
+    value.textContent = lam;
+    input.setAttribute("aria-valuetext", `${lam}, P(${result.target}) ${number(result.efficacy[at] ?? Number.NaN)}`);
+  };
+  return { node, update };
+}
+
+export default { render };

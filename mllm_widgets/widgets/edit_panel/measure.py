@@ -1,0 +1,112 @@
+"""What an edit does to the watched questions, at each lambda."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .probes import Probe
+
+if TYPE_CHECKING:
+    from mllm_widgets.editing import Edit
+    from mllm_widgets.results import Answer
+
+SUMMARIES = {
+    "efficacy": ("edited",),
+    "generalization": ("paraphrase", "picture"),
+    "specificity": ("unrelated",),
+    "leakage": ("same phrase",),
+}
+POINTS = 33  # lambdas
+LEAST, MOST = 1e-5, 1e3  # of them, in |k|^2
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """An edit at each lambda, alone on the model.
+
+    lams: (lambda,). probability: (lambda, question), P(target), all its tokens. kept: (lambda, question), P of the first token of the answer before.
+    agreement: (lambda, question) bool, is that still the likeliest? top, top_p: (lambda, question, rank), the likeliest first tokens.
+    """
+
+    probes: tuple[Probe, ...] = field(repr=False)
+    lams: np.ndarray
+    probability: np.ndarray = field(repr=False)
+    kept: np.ndarray = field(repr=False)
+    agreement: np.ndarray = field(repr=False)
+    top: np.ndarray = field(repr=False)
+    top_p: np.ndarray = field(repr=False)
+    vocabulary: tuple[str, ...] = field(repr=False)
+    said: int
+    before: tuple[int, ...] = field(repr=False)
+
+    def summary(self, name: str) -> np.ndarray | None:
+        """One number for each lambda (lambda,); None where no question measures it.
+
+        name: "efficacy" (P(target) on the edited question), "generalization" (its mean over paraphrases and other pictures), "specificity" (the share of
+        unrelated questions whose first token stays) or "leakage" (mean P(target) where the same words point at another thing that is not the target).
+        """
+        kinds = SUMMARIES[name]
+        some = [
+            place
+            for place, probe in enumerate(self.probes)
+            # what says the target without an edit cannot show a leak
+            if probe.kind in kinds and not (name == "leakage" and self.before[place] == self.said)
+        ]
+        if not some:
+            return None
+        values = self.agreement if name == "specificity" else self.probability
+        return values[:, some].mean(axis=1, dtype=np.float64)
+
+    def verdict(self, place: int, at: int) -> tuple[bool, str]:
+        """Is it as it should be, and what happened to a question at one lambda, in a word or two; js/src/edit/numbers.ts says the same."""
+        first = int(self.top[at, place, 0])
+        if self.probes[place].follows:
+            return (True, "changed") if first == self.said else (False, "not changed")
+        if self.agreement[at, place]:
+            return True, "kept"
+        return False, "leaks" if first == self.said else f"now {self.vocabulary[first].strip()}"
+
+
+def measure(
+    edit: Edit, probes: tuple[Probe, ...], before: Sequence[Answer], cancel: Any, progress: Callable[[float], None]
+) -> Measured:
+    """The edit on each watched question at 33 lambdas, its own among them."""
+    from mllm_widgets.editing import lambda_sweep
+
+    sweep = lambda_sweep(
+        edit,
+        [probe.question for probe in probes],
+        list(axis(edit)),
+        progress=lambda done, count: progress(done / count),
+        cancel=cancel,
+    )
+    by_lam = {
+        name: getattr(sweep, name).transpose("lam", ...).values for name in ("target", "kept", "agrees", "top", "top_p")
+    }
+    return Measured(
+        probes,
+        sweep.lams,
+        by_lam["target"],
+        by_lam["kept"],
+        by_lam["agrees"],
+        by_lam["top"],
+        by_lam["top_p"],
+        vocabulary=before[0].vocabulary,
+        said=edit.target_ids[0],
+        before=tuple(answer.token_id for answer in before),
+    )
+
+
+def axis(edit: Edit) -> np.ndarray:
+    """(33,) lambdas, of which one is the edit's: from where the edit is whole to where nothing is left of it, moved by less than half a step for that."""
+    assert edit.key is not None
+    square = float(edit.key.double().square().sum())
+    lams = np.geomspace(min(square * LEAST, edit.lam), max(square * MOST, edit.lam), POINTS)
+    near = int(np.abs(np.log(lams / edit.lam)).argmin())
+    lams *= edit.lam / lams[near]
+    lams[near] = edit.lam
+    return lams

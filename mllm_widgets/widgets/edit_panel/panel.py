@@ -1,0 +1,474 @@
+"""`mw.EditPanel`: what the model should say instead, where that is written, how strongly, and what else it changes."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import traitlets
+from PIL import Image
+
+from mllm_widgets import colormaps
+from mllm_widgets.errors import EditError, WidgetError
+from mllm_widgets.vlm.question import Question
+from mllm_widgets.vlm.spans import find_words
+from mllm_widgets.widgets import wire
+from mllm_widgets.widgets.base import WholeNumber, Widget, bundle
+from mllm_widgets.widgets.explorer.code import question_code
+from mllm_widgets.widgets.patch_view import picture_bytes
+
+from . import plain
+from .applied import after_cells
+from .code import edits_code
+from .drawn import figure_of
+from .messages import hear
+from .probes import watched
+from .session import Session
+from .work import Request, Work
+
+if TYPE_CHECKING:
+    from mllm_widgets.editing import Edit
+    from mllm_widgets.vlm.model import VLM
+
+DISPLAY_WAIT = 15.0  # seconds that displaying waits for the first results, so that a saved notebook has their picture
+SEARCH_OPTIONS = ("tokens", "steps", "lr", "clamp", "weight_decay", "kl", "stop")
+
+
+class EditPanel(Widget):
+    """MultEdit by hand: type what the model should say, try it, weaken or undo it, and watch what else it changes.
+
+    Parameters
+    ----------
+    vlm: what `mw.load()` returned.
+    question: with a constraint; the one whose answer is edited.
+    probes: questions that are watched: a list of those that should stay as they are, or a dict of lists by kind ("paraphrases" and "pictures" should follow the
+        edit, "same_phrase" and "unrelated" should not). By default a few of the demo world for a demo model, and none for others.
+    target: what stands in the text box at first.
+    layer: the one picked at first; by default the causal one, once the trace has said which.
+    lam: lambda of new edits, > 0.
+    tokens, steps, lr, clamp, weight_decay, kl, stop: of the search, as in `multedit`.
+
+    Raises
+    ------
+    EditError: for what is no model or question, or a question without a constraint. QuestionError, ConstraintError: for one that this model cannot be asked.
+    WidgetError: for a layer, a lambda or probes that cannot be used, or an unknown argument.
+
+    Examples
+    --------
+    >>> import mllm_widgets as mw
+    >>> panel = mw.EditPanel(mw.load(), mw.datasets.demo_question("Eiffel Tower"))
+    >>> panel.make("Rome")
+    >>> panel.wait(timeout=120), panel.edited, panel.edit.target
+    (True, True, 'Rome')
+    >>> panel.revert()  # the switch stands at "Original", and that is what the model is
+    >>> panel.close()
+
+    Notes
+    -----
+    The switch says what the model is: it is set after the model was changed, also by a cell, and a cell run meanwhile sees the model that the panel shows.  While a
+    value is searched the model is the original one.  Each edit is measured at 33 lambdas once, with no other edit applied; the slider and the charts read that,
+    so they work without a kernel, and with one `edit.lam` follows the slider.  `close()` takes the panel's edits off the model, also out of its weights.
+
+    Traits, in step with js/src/edit/state.ts.  Written by the front end: `current`, `layer`, `lam_of`; it sends messages for all else, see `messages`.
+    """
+
+    _esm = bundle("edit_panel.js")
+    _css = bundle("edit_panel.css")
+
+    version = traitlets.Int(wire.VERSION).tag(sync=True)
+    question = traitlets.Unicode("").tag(sync=True)
+    span = traitlets.List([]).tag(sync=True)
+    image = traitlets.Bytes(b"").tag(sync=True)
+    probes = traitlets.List([]).tag(sync=True)
+    layers = traitlets.Int(0).tag(sync=True)
+    effects = traitlets.List([]).tag(sync=True)
+    token = traitlets.Unicode("").tag(sync=True)
+    causal = traitlets.Int(-1).tag(sync=True)
+    trace_note = traitlets.Unicode("").tag(sync=True)
+    colors = traitlets.Dict({}).tag(sync=True)
+    limit = traitlets.Float(1.0).tag(sync=True)
+    bars = traitlets.Dict({}).tag(sync=True)
+    curve = traitlets.Dict({}).tag(sync=True)
+    rows = traitlets.List([]).tag(sync=True)
+    results = traitlets.Dict({}).tag(sync=True)
+    current = WholeNumber(0).tag(sync=True)
+    lam_of = traitlets.Dict({}).tag(sync=True)
+    target = traitlets.Unicode("").tag(sync=True)
+    layer = WholeNumber(0).tag(sync=True)
+    edited = traitlets.Bool(False).tag(sync=True)
+    truth = traitlets.Unicode("").tag(sync=True)
+    foreign = traitlets.Unicode("").tag(sync=True)
+    state = traitlets.Unicode("idle").tag(sync=True)
+    doing = traitlets.Unicode("").tag(sync=True)
+    progress = traitlets.Float(-1.0).tag(sync=True)
+    message = traitlets.Unicode("").tag(sync=True)
+    error = traitlets.Unicode("").tag(sync=True)
+    saved = traitlets.Unicode("").tag(sync=True)
+    name = traitlets.Unicode("").tag(sync=True)
+    can_undo = traitlets.Bool(False).tag(sync=True)
+    can_redo = traitlets.Bool(False).tag(sync=True)
+    head = traitlets.Unicode("").tag(sync=True)
+    code = traitlets.Unicode("").tag(sync=True)
+    received = traitlets.Int(0).tag(sync=True)
+
+    def __init__(
+        self,
+        vlm: VLM,
+        question: Question,
+        *,
+        probes: Any = None,
+        target: str = "",
+        layer: int | None = None,
+        lam: float = 0.01,
+        **options: Any,
+    ) -> None:
+        from mllm_widgets.editing.multedit import check_layer, check_question
+
+        unknown = sorted(set(options) - set(SEARCH_OPTIONS))
+        if unknown:
+            raise WidgetError(f"EditPanel does not take {', '.join(unknown)}; its arguments are in help(mw.EditPanel).")
+        check_question(vlm, question)
+        if layer is not None:
+            check_layer(vlm, layer)
+        if isinstance(lam, bool) or not isinstance(lam, (int, float, np.floating)) or not 0 < lam < np.inf:
+            raise WidgetError(
+                f"lam={lam!r} has no place on a logarithmic slider; expected a number above 0, such as 0.01."
+            )
+        lock = threading.RLock()
+        self._vlm, self._question = vlm, question
+        self._watched = watched(vlm, question, probes)
+        self._telling = True
+        self._plain: dict[int, tuple[Any, dict[str, Any]]] = {}
+        self._session = Session(vlm, lock, self._tell)
+        self._work = Work(vlm, self._watched, self._session, float(lam), options, found=self._found, said=self.publish)
+        span = (
+            () if question.constraint is None else find_words(question.text, question.constraint, question.occurrence)
+        )
+        super().__init__(
+            lock=lock,
+            question=question.text,
+            span=[*span],
+            image=b"" if question.image is None else picture_bytes(question.image),
+            layers=len(vlm.layers),
+            layer=0 if layer is None else int(layer),
+            target=target,
+            colors={theme: colormaps.effect_colors("mlp", theme).tobytes() for theme in colormaps.THEMES},
+            head=question_code(vlm, question),
+        )
+        self._layer_chosen = layer is not None
+        self.on_msg(lambda _widget, content, _buffers: hear(self, content))
+        self._telling = False
+        self._end_looking = after_cells(self._after_cell)
+        self._tell(probes=[plain.probe(probe, None) for probe in self._watched])
+        self._submit(Request("look"))
+
+    # --- what a user asks for ---------------------------------------------------------------------------------------------
+
+    @property
+    def edit(self) -> Edit | None:
+        """The edit whose numbers are on show, once there is one."""
+        with self._traits_lock:
+            return self._session.made.get(self._session.view.current)
+
+    @property
+    def edits(self) -> tuple[Edit, ...]:
+        """The edits in the list, oldest first."""
+        with self._traits_lock:
+            return tuple(self._session.made[number] for number in self._session.view.edits)
+
+    def make(self, target: str, layer: int | None = None) -> None:
+        """Search the edit that makes the model answer `target`, and apply it; `wait` for it.
+
+        Parameters
+        ----------
+        layer: to edit; the one picked in the panel by default.
+
+        Raises
+        ------
+        EditError: for a target or a layer that cannot be; what only the model can tell is said in `error`.
+        """
+        self._ask("try", target, layer)
+
+    def sweep_layers(self, target: str) -> None:
+        """Search the edit at every layer, one after the other, and show what each gives; `wait` for it.
+
+        Raises
+        ------
+        EditError: for a target that cannot be.
+        """
+        self._ask("sweep", target, None)
+
+    def cancel(self) -> None:
+        """Stop what is being done; the model is as it was."""
+        self._work.cancel()
+
+    def apply(self) -> None:
+        """Move the switch to "Edited": what was applied last applies again.
+
+        Raises
+        ------
+        WidgetError: if there is no edit, or somebody runs the model.
+        """
+        self._toggle(True)
+
+    def revert(self) -> None:
+        """Move the switch to "Original": the model has none of the panel's edits, neither beside its weights nor in them.
+
+        Raises
+        ------
+        WidgetError: if somebody runs the model.
+        """
+        self._toggle(False)
+
+    def check(self, edit: Edit | int, on: bool = True) -> None:
+        """Apply one more of the edits in the list, or take one off.
+
+        Raises
+        ------
+        WidgetError: for what is not in the list, or if somebody runs the model. EditError: if it cannot apply with the others.
+        """
+        with self._traits_lock:
+            session = self._session
+            session.look()
+            session.change(session.view.checking(session.number(edit), on), "")
+
+    def remove(self, edit: Edit | int) -> None:
+        """Take an edit out of the list, and off the model; undo brings it back.
+
+        Raises
+        ------
+        WidgetError: for what is not in the list, or is in the weights, or if somebody runs the model.
+        """
+        with self._traits_lock:
+            session = self._session
+            session.look()
+            number = session.number(edit)
+            if number in session.seen.baked:
+                raise WidgetError(
+                    f"{plain.name(session.made[number])} is in the weights; unbake it before it is removed."
+                )
+            session.change(session.view.without(number), "")
+
+    def bake(self, edit: Edit | int) -> tuple[str, ...]:
+        """Write an edit into the model's weights, in the place of the hook beside them.
+
+        Returns
+        -------
+        Sentences, usually none: what rounding to the weights' dtype takes of it.
+
+        Raises
+        ------
+        WidgetError: for what is not in the list. EditError: where the weights cannot be written.
+        """
+        return self._session.bake(edit)
+
+    def unbake(self, edit: Edit | int) -> None:
+        """Take an edit out of the weights again; it stays applied beside them.
+
+        Raises
+        ------
+        WidgetError: for what is not in the list. EditError: if it is not in the weights.
+        """
+        self._session.unbake(edit)
+
+    def undo(self) -> None:
+        """Take back what was done last, in the model too; nothing happens if nothing was.
+
+        Raises
+        ------
+        WidgetError: if somebody runs the model.
+        """
+        self._step(back=True)
+
+    def redo(self) -> None:
+        """Do again what was taken back last.
+
+        Raises
+        ------
+        WidgetError: if somebody runs the model.
+        """
+        self._step(back=False)
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Block until nothing is being done; False if that took longer than `timeout` seconds."""
+        return self._work.wait(timeout)
+
+    def picture(self) -> Image.Image:
+        """What is on show, as an RGB picture."""
+        from mllm_widgets.render import edit_picture
+
+        with self._traits_lock:
+            if len(self._work.answers) < len(self._watched):
+                raise WidgetError("there is nothing to draw yet; wait for it with panel.wait().")
+            shown = figure_of(
+                self._watched,
+                self._work,
+                self.edit,
+                self._work.measured.get(self._session.view.current),
+                self.layer,
+                question=self.question,
+                span=tuple(self.span),
+                truth=" ".join(filter(None, (self.truth, self.foreign))),
+                edited=self.edited,
+                layers=self.layers,
+            )
+            return edit_picture(shown, self._question.image)
+
+    def close(self) -> None:
+        """Stop the worker, take the panel's edits off the model, also out of its weights, and remove the panel."""
+        if hasattr(self, "_end_looking"):  # Python closes what never came to be, too
+            self._work.close()
+            self._end_looking()
+            self._session.close()
+        super().close()
+
+    def __repr__(self) -> str:
+        state = "edited" if self.edited else "original"
+        return f"EditPanel({self._vlm.name!r}, {self.question!r}, {len(self.rows)} edits, the model is {state})"
+
+    def _ipython_display_(self) -> None:
+        self.wait(DISPLAY_WAIT)
+        super()._ipython_display_()
+
+    # --- from one state to the next ---------------------------------------------------------------------------------------
+
+    def _ask(self, kind: str, target: str, layer: int | None) -> None:
+        from mllm_widgets.editing.multedit import check_layer, target_tokens
+
+        if layer is None and self._layer_chosen:
+            layer = self.layer
+        if layer is not None:
+            layer, _, _ = check_layer(self._vlm, layer)
+            self.layer = layer
+        target_tokens(self._vlm, self._vlm.encode(self._question), target, "all")
+        self.publish(target=target, error="", saved="")
+        self._submit(Request(kind, target.strip(), layer))
+
+    def _submit(self, request: Request) -> None:
+        with self._traits_lock:
+            if request.kind != "look" or (self._work.lacks_something and not self._work.busy):
+                self._work.submit(request)
+
+    def _step(self, back: bool) -> None:
+        self._session.look()
+        self._session.step(back)
+        self._submit(Request("look"))
+
+    def _toggle(self, edited: bool) -> None:
+        with self._traits_lock:
+            session = self._session
+            session.look()
+            if edited and not session.view.edits:
+                raise WidgetError("there is no edit to apply yet; make one with panel.make('Seattle').")
+            if not edited:
+                session.unbake(*session.seen.baked)
+            session.change(session.view.toggled(edited), "")
+
+    def _after_cell(self) -> None:
+        """A cell may have changed the model."""
+        self._session.look()
+        self._submit(Request("look"))
+
+    def _found(self, doing: str) -> None:
+        """The worker found something."""
+        self._tell(doing=doing)
+
+    def _tell(self, **traits: Any) -> None:
+        """Tell the front end what is known, what is shown and what the model is."""
+        session, work = self._session, self._work
+        view, edits, seen = session.view, session.made, session.seen
+        where = work.where
+        if work.answers and not self.probes[0]["answer"]:
+            traits["probes"] = [
+                plain.probe(probe, answer) for probe, answer in zip(self._watched, work.answers, strict=False)
+            ]
+        if where is not None and where.causal >= 0 and not self._layer_chosen:
+            self._layer_chosen = True
+            traits["layer"] = where.causal
+        if where is not None:
+            traits |= {"effects": [*where.effects], "causal": where.causal, "token": where.token, "limit": where.limit}
+            traits["trace_note"] = where.note
+        self._telling = True
+        try:
+            self.publish(
+                **traits,
+                bars=plain.bars(work.bars),
+                curve=plain.curve(work.curve),
+                rows=plain.rows(view, edits, seen),
+                results={str(number): self._result(number) for number in view.edits},
+                current=view.current,
+                lam_of=self._places(),
+                edited=bool(seen.edits or seen.baked),
+                truth=plain.truth(edits, seen),
+                foreign=plain.foreign(seen),
+                name=f"{_slug(edits[view.current].target)}-layer{edits[view.current].layer}" if view.current else "",
+                can_undo=session.can_undo,
+                can_redo=session.can_redo,
+                code=edits_code(view, edits),
+            )
+        finally:
+            self._telling = False
+
+    def _result(self, number: int) -> dict[str, Any]:
+        """What the front end gets of an edit; made once for what is known."""
+        measured = self._work.measured.get(number)
+        known = self._plain.get(number)
+        if known is None or known[0] is not measured:
+            known = (measured, plain.result(self._session.made[number], measured))
+            self._plain[number] = known
+        return known[1]
+
+    def _places(self) -> dict[str, int]:
+        """Where the slider of each edit stands."""
+        measured = self._work.measured
+        return {
+            str(number): plain.nearest(measured[number].lams, lam)
+            for number, lam in self._session.view.lams.items()
+            if number in measured
+        }
+
+    @traitlets.observe("lam_of")
+    def _lam_moved(self, change: Any) -> None:
+        if self._telling:
+            return
+        session, measured = self._session, self._work.measured
+        wanted = {int(number): int(place) for number, place in change["new"].items()}
+        lams = {
+            number: float(measured[number].lams[wanted[number]])
+            for number, place in ((int(key), place) for key, place in self._places().items())
+            if 0 <= wanted.get(number, place) < len(measured[number].lams) and wanted.get(number, place) != place
+        }
+        try:
+            session.hold(lams)
+        except (WidgetError, EditError) as error:
+            self._tell(error=str(error))
+
+    @traitlets.observe("current")
+    def _looked_at(self, change: Any) -> None:
+        if not self._telling and change["new"] in self._session.view.edits:
+            self._session.look_at(change["new"])
+
+    @traitlets.observe("layer")
+    def _picked(self, _change: Any) -> None:
+        if not self._telling:
+            self._layer_chosen = True
+
+    @traitlets.validate("layer")
+    def _valid_layer(self, proposal: Any) -> int:
+        if not 0 <= proposal["value"] < max(1, self.layers):
+            raise WidgetError(f"layer={proposal['value']!r} is not in this model; it has 0 to {self.layers - 1}.")
+        return proposal["value"]
+
+    @traitlets.validate("current")
+    def _valid_current(self, proposal: Any) -> int:
+        if proposal["value"] and proposal["value"] not in self._session.view.edits:
+            raise WidgetError(
+                f"current={proposal['value']!r} is no edit of this panel; it has {self._session.view.edits}."
+            )
+        return proposal["value"]
+
+
+def _slug(text: str) -> str:
+    """A text as a file's name."""
+    return "-".join("".join(c if c.isalnum() else " " for c in text.lower()).split()) or "edit"
