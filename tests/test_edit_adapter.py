@@ -153,3 +153,16 @@ def test_a_file_in_the_folder_s_place_is_said_in_a_sentence(tmp_path):
         edit.to_peft(tmp_path / "file")
     with pytest.raises(EditError, match="cannot be made"):
         edit.to_peft(tmp_path / "file" / "below")
+
+
+def test_a_model_that_wears_the_adapter_is_not_baked_into(tmp_path):
+    """PEFT has put its layer in the projection's place: the weight belongs to another module now."""
+    question = random_question()
+    vlm = mw.load(copy.deepcopy(random_vlm().model), random_vlm().processor)
+    edit = drawn(vlm, question, 2)
+    edit.to_peft(tmp_path)
+    PeftModel.from_pretrained(vlm.model, tmp_path)
+    worn = logits_of(vlm, question)
+    with pytest.raises(EditError, match="wrapped by an adapter"):
+        edit.bake()
+    assert torch.equal(logits_of(vlm, question), worn)

@@ -172,14 +172,16 @@ def _lost(layer: int, before: Tensor, change: Tensor, after: Tensor) -> list[str
     D: the change, E: what the weight has of it. <E, D> / |D|^2 is the share of D that is in E; for a rank-one D it is the share of the
     residual that the weight gives more at the edit's key. |E - D| / |D| is the rounding error.
     """
-    made = after.double() - before.double()
-    square = float(change.double().square().sum())
-    if square == 0:
+    sums = torch.zeros(3, dtype=torch.float64)
+    wide = torch.promote_types(before.dtype, torch.float32)
+    for old, wanted, new in zip(*(tensor.split(256) for tensor in (before, change, after)), strict=True):
+        made = new.to(wide) - old.to(wide)
+        products = (wanted * wanted, made * wanted, (made - wanted).square())
+        sums += torch.stack([product.sum(dtype=torch.float64) for product in products])
+    square, along, lost = sums.tolist()
+    if square == 0 or (error := (lost / square) ** 0.5) <= SWALLOWED:
         return []
-    error = (float((made - change).square().sum()) / square) ** 0.5
-    if error <= SWALLOWED:
-        return []
-    share = float((made * change).sum()) / square
+    share = along / square
     told = f"in {_short(before.dtype)} the weight takes up {share:.1%} of the change, with a rounding error of {error:.1%} of its norm"
     return [
         f"layer {layer}: {told}, so the baked model is not quite the one with the edit applied; apply() and to_peft() add the change unrounded"
