@@ -221,7 +221,8 @@ def _read(place: Path) -> tuple[Any, dict[str, Tensor]]:
     try:
         with safe_open(place, framework="pt") as file:
             header = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+            # copies, for they lie where vectors of the processor begin: the same sums to the bit as before
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - no mapping
     except (SafetensorError, OSError) as error:
         raise EditError(
             f"path={str(place)!r} cannot be read as safetensors ({error}); expected a file that edit.save(path) wrote. It may be cut short or damaged."
