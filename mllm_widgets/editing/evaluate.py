@@ -69,7 +69,8 @@ def evaluate_edit(
       aside (the paper's specificity is this after less this before); "KL", mean sum_t P(t) log(P(t) / P'(t)) at the answer's first token, in nats; "I-locality",
       mean share of tokens of f's answer at which f and f' have the same arg-max (EasyEdit's top-1), "I-locality top-10", the same ten most probable tokens in the same order
       (the VLKEB code's, strict).  EasyEdit takes these along the data set's answer, here it is f's own greedy one, so that none need be known.
-    - of same_phrase: "leakage", mean P'(t), and "leakage success", of the edit's target where it has no business; "same-phrase specificity" and "same-phrase KL" as above.
+    - of same_phrase: "leakage", mean P'(t), and "leakage success", of the edit's target where it has no business: what leaks is the rise over `before`, for the target may
+      be the true answer of another picture; "same-phrase specificity" and "same-phrase KL" as above.
     - of text: "text specificity", "text KL", "T-locality" and "T-locality top-10" as above.
 
     Raises
