@@ -184,6 +184,23 @@ def test_checked_edits_apply_together(panel, vlm):
     assert [edit.applied for edit in panel.edits] == [False, True]
 
 
+def test_what_several_edits_do_together_is_asked(panel, vlm, question, watched):
+    assert panel.together == []
+    panel.check(1)  # of the same key as the other: what they add cancels, so the last digits depend on the order
+    assert panel.wait(LONG)
+    for place, one in enumerate([question, *(some[0] for some in watched.values())]):
+        answer = mw.ask(vlm, one)
+        assert panel.together[place]["answer"] == answer.text
+        assert panel.together[place]["top"][0]["p"] == pytest.approx(answer.probability, abs=1e-3)
+    before = panel.together[0]
+    panel.set_state({"lam_of": {**panel.lam_of, "2": 22}})
+    assert panel.together == [] or panel.together[0] != before  # nothing that is not so any more
+    assert panel.wait(LONG)
+    assert panel.together[0]["top"][0]["p"] == pytest.approx(mw.ask(vlm, question).probability, abs=1e-3)
+    panel.check(1, on=False)
+    assert panel.together == []
+
+
 def test_everything_is_undone_and_done_again_in_the_model_too(panel, vlm, question):
     states = [vlm.state]
     panel.check(1)
@@ -596,6 +613,15 @@ def test_the_traits_are_the_fields_the_front_end_knows():
     assert {name for name in ours if not name.startswith("_")} == set(
         re.findall(r"^ {2}(\w+):", fields[1], re.MULTILINE)
     )
+
+
+def test_every_trait_that_changes_is_watched_by_the_front_end():
+    source = (STATE_TS.parent.parent / "edit_panel.ts").read_text()
+    watched = set(re.findall(r'"(\w+)"', source[source.index("const MODEL") : source.index("function render")]))
+    ours = {name for name in mw.EditPanel.class_traits(sync=True) if not name.startswith("_")}
+    ours -= set(anywidget.AnyWidget.class_traits(sync=True))
+    fixed = {"version", "picture_id", "question", "span", "image", "colors", "head", "code", "received"}
+    assert watched == ours - fixed
 
 
 def test_an_edit_has_the_keys_the_front_end_reads(shared):

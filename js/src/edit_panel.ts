@@ -17,20 +17,11 @@ import { replacePicture } from "./lib/picture";
 import { onThemeChange, themeOf } from "./lib/theme";
 import "./edit_panel.css";
 
-const WATCHED = [
-  "probes",
-  "layers",
-  "effects",
-  "token",
-  "causal",
-  "trace_note",
-  "limit",
-  "bars",
-  "curve",
-  "edits",
-] as const;
-const WATCHED_TOO = ["results", "current", "lam_of", "target", "layer", "edited", "truth", "foreign", "state"] as const;
-const SMALL = ["doing", "progress", "message", "error", "saved", "name", "can_undo", "can_redo"] as const;
+// one thing leads to another, and a frame draws all of it
+const MODEL = ["edited", "truth", "foreign", "rows", "results", "together", "current", "lam_of"] as const;
+const WHERE = ["probes", "layers", "effects", "token", "causal", "trace_note", "limit", "bars", "curve"] as const;
+const WORK = ["state", "doing", "progress", "message", "error", "saved"] as const;
+const WATCHED = [...MODEL, ...WHERE, ...WORK, "target", "layer", "name", "can_undo", "can_redo"] as const;
 
 function render({ model, el, signal }: RenderProps<EditState>): void {
   const root = element("div", { class: "mw mw-editing", "data-lm-suppress-shortcuts": "true" });
@@ -82,7 +73,7 @@ function render({ model, el, signal }: RenderProps<EditState>): void {
     warnings.hidden = !texts.length;
   };
   const soon = perFrame(update, signal);
-  for (const name of [...WATCHED, ...WATCHED_TOO, ...SMALL]) model.on(`change:${name}`, soon);
+  for (const name of WATCHED) model.on(`change:${name}`, soon);
   onThemeChange(soon, signal);
   replacePicture(model.get("picture_id"), signal);
   requestAnimationFrame(update);

@@ -88,7 +88,9 @@ def test_a_target_is_tried_and_the_numbers_on_screen_are_those_of_python(lab: La
     text, p = answer(lab)
     assert text == "Seattle"
     assert shown_answer(panel) == (text, pytest.approx(p, abs=1e-4))
-    expect(panel.locator(".mw-chart svg[role=img]").first).to_have_attribute("aria-label", re.compile("layer 2, step"))
+    expect(panel.locator(".mw-chart svg[role=img]").first).to_have_attribute(
+        "aria-label", re.compile(r"layer \d, step")
+    )
     cells = panel.locator(".mw-chance").evaluate_all("cells => cells.map((cell) => Number(cell.dataset.value))")
     truth = lab.ask_kernel(
         "rows = [question, *(probe.question for probe in panel._watched[1:])]\n"
@@ -166,6 +168,11 @@ def test_several_edits_are_applied_with_their_checkboxes(lab: Lab, panel: Locato
     says(lab, "len(vlm.side_terms.active) == 2")
     expect(boxes.nth(0)).to_be_checked()
     expect(panel.locator(".mw-is")).to_contain_text("2 edits applied together")
+    both = panel.locator(".mw-column").nth(2)
+    expect(both.locator("h4")).to_have_text("All applied edits", timeout=10_000)
+    text, p = answer(lab)
+    expect(both.locator(".mw-says b")).to_have_text(text)
+    assert float(both.locator("small").first.get_attribute("data-value") or "nan") == pytest.approx(p, abs=1e-3)
     boxes.nth(1).press(" ")
     says(lab, "[edit.applied for edit in panel.edits] == [True, False]")
     assert answer(lab)[0] == "Rome"
@@ -184,7 +191,7 @@ def test_an_error_is_a_sentence_and_the_model_unchanged(lab: Lab, panel: Locator
 def test_an_edit_is_saved_and_its_path_shown(lab: Lab, panel: Locator, tmp_path: Path) -> None:
     tried(lab, panel, "Rome")
     field = panel.get_by_role("textbox", name="file name")
-    expect(field).to_have_value("rome-layer2")
+    expect(field).to_have_value(lab.ask_kernel("print(f'rome-layer{panel.causal}')").strip())
     field.fill(str(tmp_path / "rome"))
     panel.get_by_role("button", name="Save .safetensors").click()
     expect(panel.locator(".mw-out")).to_contain_text(str(tmp_path / "rome.safetensors"))

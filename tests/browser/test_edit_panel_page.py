@@ -165,6 +165,19 @@ def test_a_checkbox_asks_the_kernel_and_shows_what_it_answers(page, panel) -> No
     expect(box).to_be_focused()
 
 
+def test_what_several_edits_do_together_stands_beside(page, panel, screenshots) -> None:
+    host(page, panel, width=920, height=1300)
+    expect(page.locator(".mw-column")).to_have_count(2)
+    rows = [{**row, "applied": True} for row in panel.rows]
+    top = [{"token": "·Berlin", "p": 0.75}, {"token": "·Rome", "p": 0.125}]
+    together = [{"answer": "Berlin", "top": top} for _ in panel.probes]
+    receive(page, rows=rows, together=together, truth="2 edits applied together: …")
+    expect(page.locator(".mw-column").nth(2)).to_contain_text("Berlin")
+    expect(page.locator(".mw-effects tbody tr").nth(1).locator("td").last).to_have_text("Berlin 0.750")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 920
+    page.screenshot(path=screenshots / "edit-together.png", full_page=True)
+
+
 def test_a_layer_is_picked_with_the_arrows_or_a_click_and_says_what_it_gives(page, panel) -> None:
     host(page, panel, width=920, height=1300)
     layers = page.get_by_role("listbox", name="Layer to edit")

@@ -25,13 +25,15 @@ export function answers(model: EditModel) {
     }
     const sweep = sweepOf(cache, now.result);
     const top = sweep.top(now.at, 0);
+    const applied = model.get("rows").find(({ id }) => id === model.get("current"))?.applied;
     const after = column(
-      `Edited, λ ${lamName(now.result.lams[now.at] ?? 0)}`,
+      `Edited, λ ${lamName(now.result.lams[now.at] ?? 0)}${applied ? "" : " (not applied)"}`,
       begun(word(top[0]), now.result.target),
       top,
       `P(${now.result.target}) ${number(sweep.probability(now.at, 0))}`,
     );
-    node.replaceChildren(before, after);
+    const [all] = model.get("together");
+    node.replaceChildren(before, after, ...(all ? [column("All applied edits", all.answer, all.top, "")] : []));
   };
   return { node, update };
 }
@@ -77,6 +79,7 @@ export function effectsTable(model: EditModel, signal: AbortSignal) {
     const sweep = now && sweepOf(cache, now.result);
     const lam = now ? `λ ${lamName(now.result.lams[now.at] ?? 0)}` : "";
     const target = now?.result.target ?? "";
+    const together = model.get("together");
     const line = (probe: Probe, index: number) => {
       const cells = [thumbnail(probe, urlOf), element("th", { scope: "row" }, probe.text, tag(probe))];
       cells.push(said(probe.answer, probe.top[0]?.p ?? Number.NaN));
@@ -89,6 +92,8 @@ export function effectsTable(model: EditModel, signal: AbortSignal) {
       cells.push(said(begun(word(first), now.result.target), first?.p ?? Number.NaN));
       cells.push(element("td", { class: "mw-chance", "data-value": chance }, bar, number(chance)));
       cells.push(element("td", { class: "mw-verdict" }, `${good ? "✓" : "✗"} ${text}`));
+      const all = together[index];
+      if (all) cells.push(said(all.answer, all.top[0]?.p ?? Number.NaN));
       return element("tr", { "data-good": String(good) }, ...cells);
     };
     const group = (wanted: boolean) => {
@@ -97,7 +102,11 @@ export function effectsTable(model: EditModel, signal: AbortSignal) {
       );
       if (!rows.length) return [];
       const name = wanted ? "Should change" : "Should stay as it is";
-      const heading = element("tr", {}, element("th", { colspan: now ? 6 : 3, scope: "rowgroup" }, name));
+      const heading = element(
+        "tr",
+        {},
+        element("th", { colspan: (now ? 6 : 3) + Math.sign(together.length), scope: "rowgroup" }, name),
+      );
       return [element("tbody", {}, heading, ...rows)];
     };
     table.replaceChildren(
@@ -112,6 +121,7 @@ export function effectsTable(model: EditModel, signal: AbortSignal) {
             element("th", { scope: "col" }, name),
           ),
           ...(now ? [element("th", { scope: "col" }, element("span", { class: "mw-sr" }, "verdict"))] : []),
+          ...(together.length ? [element("th", { scope: "col" }, "all applied")] : []),
         ),
       ),
       ...group(true),

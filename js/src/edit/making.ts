@@ -39,7 +39,7 @@ export function making(model: EditModel, send: Send, signal: AbortSignal) {
     // not over what is being typed
     if (field.value === placed) field.value = placed = model.get("target");
     const busy = model.get("state") === "running";
-    attempt.disabled = sweep.disabled = busy && model.get("doing") !== "ask" && model.get("doing") !== "effects";
+    attempt.disabled = sweep.disabled = busy && ["value", "layers"].includes(model.get("doing"));
     attempt.textContent = `Try at layer ${model.get("layer")}`;
     sweep.title = "Find the value and make the edit at every layer, one after the other";
   };

@@ -85,6 +85,7 @@ export interface EditState {
   bars: Bars | Record<string, never>;
   curve: Curve | Record<string, never>; // of what is being computed
   rows: EditRow[];
+  together: { answer: string; top: Said[] }[]; // with all edits that apply, if there are several; probe by probe
   results: Record<string, Result>; // edit -> what is known of it
   current: number; // the edit looked at; 0 for none
   lam_of: Record<string, number>; // edit -> place on its axis of lambdas
@@ -94,7 +95,7 @@ export interface EditState {
   truth: string; // what the model is
   foreign: string; // what else was done to the model
   state: "idle" | "running" | "stopped" | "error";
-  doing: "" | "ask" | "value" | "layers" | "effects";
+  doing: "" | "ask" | "value" | "layers" | "effects" | "together";
   progress: number; // 0 to 1; -1 where it is not known
   message: string;
   error: string;

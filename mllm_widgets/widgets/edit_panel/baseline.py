@@ -1,4 +1,4 @@
-"""What is known before anything is edited: where the trace says the answer is, and the answers to all watched questions."""
+"""Where the trace says the answer is, and the answers to all watched questions."""
 
 from __future__ import annotations
 
@@ -56,13 +56,13 @@ def trace_layers(vlm: VLM, question: Question, cancel: Any = None) -> Where:
     return Where(tuple(map(float, effects)), best, token, " ".join([note, *trace.warnings]), limit)
 
 
-def answers(vlm: VLM, probes: Sequence[Probe], cancel: Any) -> list[Answer]:
-    """What the model answers without any edit."""
+def answers(vlm: VLM, probes: Sequence[Probe], cancel: Any, terms: Sequence[Any] = ()) -> list[Answer]:
+    """What the model answers with exactly these terms of edits; without any, the original one."""
     from mllm_widgets.vlm.asking import ask
 
     found = []
     for probe in probes:
         cancel.check()
-        with vlm.side_terms.only(()):
+        with vlm.side_terms.only(terms):
             found.append(ask(vlm, probe.question))
     return found

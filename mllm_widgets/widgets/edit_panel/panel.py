@@ -91,6 +91,7 @@ class EditPanel(Widget):
     bars = traitlets.Dict({}).tag(sync=True)
     curve = traitlets.Dict({}).tag(sync=True)
     rows = traitlets.List([]).tag(sync=True)
+    together = traitlets.List([]).tag(sync=True)
     results = traitlets.Dict({}).tag(sync=True)
     current = WholeNumber(0).tag(sync=True)
     lam_of = traitlets.Dict({}).tag(sync=True)
@@ -232,6 +233,7 @@ class EditPanel(Widget):
             session = self._session
             session.look()
             session.change(session.view.checking(session.number(edit), on), "")
+            self._submit(Request("look"))
 
     def remove(self, edit: Edit | int) -> None:
         """Take an edit out of the list, and off the model; undo brings it back.
@@ -347,8 +349,11 @@ class EditPanel(Widget):
 
     def _submit(self, request: Request) -> None:
         with self._traits_lock:
-            if request.kind != "look" or (self._work.lacks_something and not self._work.busy):
-                self._work.submit(request)
+            work = self._work
+            # what runs goes on, unless it asks with edits that do not apply any more
+            idle = not work.busy or work.doing == "together"
+            if request.kind != "look" or (work.lacks_something and idle):
+                work.submit(request)
 
     def _step(self, back: bool) -> None:
         self._session.look()
@@ -364,6 +369,7 @@ class EditPanel(Widget):
             if not edited:
                 session.unbake(*session.seen.baked)
             session.change(session.view.toggled(edited), "")
+            self._submit(Request("look"))
 
     def _after_cell(self) -> None:
         """A cell may have changed the model."""
@@ -397,6 +403,7 @@ class EditPanel(Widget):
                 curve=plain.curve(work.curve),
                 rows=plain.rows(view, edits, seen),
                 results={str(number): self._result(number) for number in view.edits},
+                together=plain.together(work.together[1]) if session.together == work.together[0] else [],
                 current=view.current,
                 lam_of=self._places(),
                 edited=bool(seen.edits or seen.baked),
@@ -441,6 +448,7 @@ class EditPanel(Widget):
         }
         try:
             session.hold(lams)
+            self._submit(Request("look"))
         except (WidgetError, EditError) as error:
             self._tell(error=str(error))
 

@@ -34,8 +34,17 @@ def probe(watched: Probe, answer: Answer | None) -> dict[str, Any]:
         "text": watched.question.text,
         "image": b"" if watched.question.image is None else thumbnail(watched.question.image),
         "answer": "" if answer is None else answer.text,
-        "top": [] if answer is None else [{"token": labels.visible(t), "p": p} for t, p in answer.top(TOP)],
+        "top": [] if answer is None else _top(answer),
     }
+
+
+def together(answers: list[Answer]) -> list[dict[str, Any]]:
+    """The answers with several edits applied, in the order of the probes."""
+    return [{"answer": answer.text, "top": _top(answer)} for answer in answers]
+
+
+def _top(answer: Answer) -> list[dict[str, Any]]:
+    return [{"token": labels.visible(text), "p": p} for text, p in answer.top(TOP)]
 
 
 def thumbnail(image: Image.Image) -> bytes:

@@ -55,6 +55,12 @@ class Session:
         return self._model.seen
 
     @property
+    def together(self) -> tuple[tuple[int, float], ...]:
+        """The edits that apply, each with its lambda, if there are several."""
+        seen = self.seen
+        return tuple((number, seen.lams[number]) for number in seen.edits) if len(seen.edits) > 1 else ()
+
+    @property
     def can_undo(self) -> bool:
         """Is there a step to take back?"""
         return self._history.can_undo

@@ -66,7 +66,7 @@ class Curve:
 
 
 class Work:
-    """Finds out what a panel lacks; its findings are `where`, `answers`, `curve`, `bars` and `measured`.
+    """Finds out what a panel lacks; its findings are `where`, `answers`, `curve`, `bars`, `measured` (edit by edit) and `together` (several edits, their answers).
 
     Parameters
     ----------
@@ -95,6 +95,8 @@ class Work:
         self.curve: Curve | None = None
         self.bars: Bars | None = None
         self.measured: dict[int, Measured] = {}
+        self.together: tuple[Any, list[Answer]] = ((), [])
+        self.doing = ""
         self._swept: dict[tuple[str, int], Edit] = {}
         self._weights = session.seen.foreign_baked  # what others baked into the weights that all this was found with
 
@@ -104,7 +106,9 @@ class Work:
         if self._session.seen.baked:
             return False
         known = self.answers and self.where is not None and self._weights == self._session.seen.foreign_baked
-        return not known or any(number not in self.measured for number in self._session.view.edits)
+        if not known or any(number not in self.measured for number in self._session.view.edits):
+            return True
+        return self._session.together not in ((), self.together[0])
 
     def submit(self, request: Request) -> None:
         """Do something in the place of what is being done."""
@@ -152,6 +156,7 @@ class Work:
             self._weights = self._session.seen.foreign_baked
             self.answers, self.where, self.bars = [], None, None
             self.measured.clear()
+            self.together = ((), [])
             self._swept.clear()
         if not self.answers:
             self._doing(token, "ask", "asking the model")
@@ -241,6 +246,11 @@ class Work:
                     lambda share: self._show(token, "effects", progress=share),
                 )
                 self._show(token, "effects")
+        while (together := self._session.together) not in ((), self.together[0]):
+            self._doing(token, "together", "asking with all applied edits")
+            terms = [term for number, _ in together for term in self._session.made[number].terms]
+            self.together = (together, answers(self._vlm, self._probes, token, terms))
+            self._show(token, "together")
 
     @contextmanager
     def _aside(self, token: CancelToken) -> Iterator[None]:
@@ -260,6 +270,7 @@ class Work:
     def _doing(self, token: CancelToken, doing: str, message: str, progress: float = -1.0) -> None:
         with self._session.lock:
             token.check()
+            self.doing = doing
             self._said(state="running", message=message, progress=progress)
             self._found(doing)
 
