@@ -20,7 +20,7 @@ if TYPE_CHECKING:
         correctness_signal,
         logit_lens,
     )
-    from .editing import Edit, EditReport, Edits, evaluate_edit, lambda_sweep, layer_sweep, multedit
+    from .editing import Edit, EditReport, Edits, evaluate_edit, lambda_sweep, layer_sweep, load_edit, multedit
     from .patch_map import PatchMap
     from .results import Answer, Trace
     from .tracing import causal_trace

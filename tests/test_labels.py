@@ -72,7 +72,8 @@ def test_windows_restore_the_layers_that_the_front_end_names(centre, window, lay
 
 
 @pytest.mark.parametrize("name", WITH_EXAMPLES)
-def test_the_examples_in_the_documentation_are_true(name):
+def test_the_examples_in_the_documentation_are_true(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # some write files
     module = importlib.import_module(name)
     # `mllm_widgets.tracing.causal_trace` as an attribute is the function, so the module's own names are handed over
     runner = doctest.DocTestRunner()
