@@ -474,6 +474,35 @@ def test_a_baked_edit_is_told_and_taken_out_by_the_switch(panel, vlm, question):
     assert (vlm.projection(panel.edit.layer).weight == weight).all()
 
 
+def test_what_is_baked_elsewhere_is_told_and_all_numbers_are_found_again(vlm, question, few):
+    other = mw.multedit(vlm, question, "Rome", layer=2)
+    panel = mw.EditPanel(vlm, question, probes=[], layer=2)
+    assert panel.wait(LONG)
+    assert panel.probes[0]["answer"] == "Paris"
+    other.bake()
+    try:
+        panel._after_cell()
+        assert panel.wait(LONG)
+        assert "1 edit made elsewhere is in the weights, and in all numbers below." in panel.foreign
+        assert panel.probes[0]["answer"] == "Rome"
+    finally:
+        other.unbake()
+    panel._after_cell()
+    assert panel.wait(LONG)
+    assert "in the weights" not in panel.foreign
+    assert panel.probes[0]["answer"] == "Paris"
+    panel.close()
+
+
+def test_nothing_is_made_while_an_edit_is_in_the_weights(panel):
+    panel.bake(2)
+    panel.make("Berlin")
+    assert panel.wait(LONG)
+    assert "is in the weights; unbake it before you make another one" in panel.error
+    panel.unbake(2)
+    assert panel.edit.applied
+
+
 def test_the_copied_code_makes_the_same_edits(panel, vlm, question):
     scope: dict[str, Any] = {}
     exec(panel.head + panel.code, scope)

@@ -13,8 +13,6 @@ from mllm_widgets import colormaps
 from mllm_widgets.errors import EditError, WidgetError
 from mllm_widgets.vlm.question import Question
 from mllm_widgets.vlm.spans import find_words
-from mllm_widgets.widgets import wire
-from mllm_widgets.widgets.base import WholeNumber, Widget, bundle
 from mllm_widgets.widgets.explorer.code import question_code
 from mllm_widgets.widgets.patch_view import picture_bytes
 
@@ -25,6 +23,7 @@ from .drawn import figure_of
 from .messages import hear
 from .probes import watched
 from .session import Session
+from .traits import EditTraits
 from .work import Request, Work
 
 if TYPE_CHECKING:
@@ -35,7 +34,7 @@ DISPLAY_WAIT = 15.0  # seconds that displaying waits for the first results, so t
 SEARCH_OPTIONS = ("tokens", "steps", "lr", "clamp", "weight_decay", "kl", "stop")
 
 
-class EditPanel(Widget):
+class EditPanel(EditTraits):
     """MultEdit by hand: type what the model should say, try it, weaken or undo it, and watch what else it changes.
 
     Parameters
@@ -70,48 +69,8 @@ class EditPanel(Widget):
     value is searched the model is the original one.  Each edit is measured at 33 lambdas once, with no other edit applied; the slider and the charts read that,
     so they work without a kernel, and with one `edit.lam` follows the slider.  `close()` takes the panel's edits off the model, also out of its weights.
 
-    Traits, in step with js/src/edit/state.ts.  Written by the front end: `current`, `layer`, `lam_of`; it sends messages for all else, see `messages`.
+    Traits: see `traits`.  What the front end asks for comes as messages: see `messages`.
     """
-
-    _esm = bundle("edit_panel.js")
-    _css = bundle("edit_panel.css")
-
-    version = traitlets.Int(wire.VERSION).tag(sync=True)
-    question = traitlets.Unicode("").tag(sync=True)
-    span = traitlets.List([]).tag(sync=True)
-    image = traitlets.Bytes(b"").tag(sync=True)
-    probes = traitlets.List([]).tag(sync=True)
-    layers = traitlets.Int(0).tag(sync=True)
-    effects = traitlets.List([]).tag(sync=True)
-    token = traitlets.Unicode("").tag(sync=True)
-    causal = traitlets.Int(-1).tag(sync=True)
-    trace_note = traitlets.Unicode("").tag(sync=True)
-    colors = traitlets.Dict({}).tag(sync=True)
-    limit = traitlets.Float(1.0).tag(sync=True)
-    bars = traitlets.Dict({}).tag(sync=True)
-    curve = traitlets.Dict({}).tag(sync=True)
-    rows = traitlets.List([]).tag(sync=True)
-    together = traitlets.List([]).tag(sync=True)
-    results = traitlets.Dict({}).tag(sync=True)
-    current = WholeNumber(0).tag(sync=True)
-    lam_of = traitlets.Dict({}).tag(sync=True)
-    target = traitlets.Unicode("").tag(sync=True)
-    layer = WholeNumber(0).tag(sync=True)
-    edited = traitlets.Bool(False).tag(sync=True)
-    truth = traitlets.Unicode("").tag(sync=True)
-    foreign = traitlets.Unicode("").tag(sync=True)
-    state = traitlets.Unicode("idle").tag(sync=True)
-    doing = traitlets.Unicode("").tag(sync=True)
-    progress = traitlets.Float(-1.0).tag(sync=True)
-    message = traitlets.Unicode("").tag(sync=True)
-    error = traitlets.Unicode("").tag(sync=True)
-    saved = traitlets.Unicode("").tag(sync=True)
-    name = traitlets.Unicode("").tag(sync=True)
-    can_undo = traitlets.Bool(False).tag(sync=True)
-    can_redo = traitlets.Bool(False).tag(sync=True)
-    head = traitlets.Unicode("").tag(sync=True)
-    code = traitlets.Unicode("").tag(sync=True)
-    received = traitlets.Int(0).tag(sync=True)
 
     def __init__(
         self,
@@ -140,6 +99,7 @@ class EditPanel(Widget):
         self._vlm, self._question = vlm, question
         self._watched = watched(vlm, question, probes)
         self._telling = True
+        self._told_answers: list[Any] | None = None
         self._plain: dict[int, tuple[Any, dict[str, Any]]] = {}
         self._session = Session(vlm, lock, self._tell)
         self._work = Work(vlm, self._watched, self._session, float(lam), options, found=self._found, said=self.publish)
@@ -385,10 +345,9 @@ class EditPanel(Widget):
         session, work = self._session, self._work
         view, edits, seen = session.view, session.made, session.seen
         where = work.where
-        if work.answers and not self.probes[0]["answer"]:
-            traits["probes"] = [
-                plain.probe(probe, answer) for probe, answer in zip(self._watched, work.answers, strict=False)
-            ]
+        if work.answers is not self._told_answers and len(work.answers) == len(self._watched):
+            self._told_answers = work.answers
+            traits["probes"] = [plain.probe(*pair) for pair in zip(self._watched, work.answers, strict=True)]
         if where is not None and where.causal >= 0 and not self._layer_chosen:
             self._layer_chosen = True
             traits["layer"] = where.causal
@@ -461,20 +420,6 @@ class EditPanel(Widget):
     def _picked(self, _change: Any) -> None:
         if not self._telling:
             self._layer_chosen = True
-
-    @traitlets.validate("layer")
-    def _valid_layer(self, proposal: Any) -> int:
-        if not 0 <= proposal["value"] < max(1, self.layers):
-            raise WidgetError(f"layer={proposal['value']!r} is not in this model; it has 0 to {self.layers - 1}.")
-        return proposal["value"]
-
-    @traitlets.validate("current")
-    def _valid_current(self, proposal: Any) -> int:
-        if proposal["value"] and proposal["value"] not in self._session.view.edits:
-            raise WidgetError(
-                f"current={proposal['value']!r} is no edit of this panel; it has {self._session.view.edits}."
-            )
-        return proposal["value"]
 
 
 def _slug(text: str) -> str:
