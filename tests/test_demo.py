@@ -13,10 +13,12 @@ from PIL import Image
 
 import mllm_widgets as mw
 from mllm_widgets.datasets import templates, world
+from mllm_widgets.datasets.landmarks import draw_and_locate
 from mllm_widgets.datasets.questions import demo_specs
 from mllm_widgets.demo import architecture, card, episodes, evaluate, measures, vision
 from mllm_widgets.demo.episodes import PLANTED_LAYERS
 from mllm_widgets.demo.interchange import Packed
+from mllm_widgets.demo.looking import looking
 from mllm_widgets.vlm.loading import DEMO_MODELS, DEMO_NAMES
 
 SEED = 90210  # of this file alone: not of evaluate.py, not of training
@@ -47,6 +49,7 @@ def figures(name: str) -> dict:
         "corruption": corruption,
         "maps": maps,
         "interchange": measures.interchange(vlm, 12, SEED),
+        "looking": looking(vlm, demo_specs(12, seed=SEED), SEED),
     }
 
 
@@ -92,6 +95,28 @@ def test_interchange_gives_the_other_pictures_answer_in_the_planted_model_only()
     for layer in map(str, PLANTED_LAYERS):
         assert figures("demo")["interchange"]["by_layer"][layer] >= 0.8
         assert figures("demo-ordinary")["interchange"]["by_layer"][layer] <= 0.1
+
+
+def test_the_constraint_looks_at_the_landmark_and_needs_it():
+    found = figures("demo")["looking"]
+    assert found["touches"] >= 0.9
+    assert found["on_landmark"] >= 2 * found["chance"]
+    assert found["moved"] > 0.5 * found["moved_by"] > 0
+    blocked = found["blocked"]
+    assert blocked["the five that write most"] <= blocked["five at random"] - 0.2
+    assert blocked["five at random"] >= 0.9
+
+
+def test_the_heart_of_a_landmark_lies_on_it_and_names_it():
+    """What the vision tower learns: a few patches on the landmark say its name, its neighbours may, the others do not."""
+    for seed in range(4):
+        for name in ("Eiffel Tower", "CN Tower", "Golden Gate Bridge", "Moai"):
+            _, mask = draw_and_locate(name, seed, size=192)
+            said, part = vision.heart(mask), mask.reshape(8, 24, 8, 24).mean((1, 3)).ravel()
+            assert (said == 0).sum() == vision.HEART
+            assert (said == vision.FREE).sum() == vision.EITHER
+            assert part[said == 0].mean() > 2 * part[said == vision.BACKGROUND].mean()
+            assert part[said == 0].min() > 0.1
 
 
 def test_the_bars_tell_the_models_apart():

@@ -26,7 +26,14 @@ def rewrite(folder: Path, figures: dict[str, Any]) -> None:
 
 def block(figures: dict[str, Any]) -> str:
     """The figures as Markdown, with the marks around them."""
-    parts = (_architecture(figures), _bars(figures), _answers(figures), _interchange(figures), _maps(figures))
+    parts = (
+        _architecture(figures),
+        _bars(figures),
+        _answers(figures),
+        _interchange(figures),
+        _looking(figures),
+        _maps(figures),
+    )
     return "\n\n".join((BEGIN, *parts, END))
 
 
@@ -118,6 +125,17 @@ def _interchange(figures: dict[str, Any]) -> str:
         f"### Interchange between pictures\n\n{figures['interchange']['pairs']} pairs of pictures asked the same question. The MLP "
         "output at the last constraint token is taken from the run on the other picture; how often does the other picture's answer "
         "come out?\n\n" + _table(("MLP of layer", "other picture's answer"), rows)
+    )
+
+
+def _looking(figures: dict[str, Any]) -> str:
+    part = figures["looking"]
+    rows = [(way, f"{probability:.3f}") for way, probability in part["blocked"].items()]
+    return (
+        f"### Where it looks\n\nOf {part['pictures']} fresh pictures: the five patches that write most into the last constraint token, by attention contribution in "
+        f"layer {part['layer']}, touch the landmark in {_percent(part['touches'])}, and {_percent(part['on_landmark'])} of these patches lie on it (of all patches "
+        f"{_percent(part['chance'])} do). When the landmark alone moves by {part['moved_by']:.2f} patches, the five move by {part['moved']:.2f} in the mean.\n\n"
+        "Mean P(answer) when the constraint may not look, at any layer, at\n\n" + _table(("patches", "P(answer)"), rows)
     )
 
 

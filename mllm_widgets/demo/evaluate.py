@@ -20,7 +20,9 @@ from mllm_widgets.vlm.loading import DEMO_MODELS, DEMO_NAMES
 
 from . import card, measures
 from .episodes import PLANTED_LAYERS
+from .looking import looking
 
+PICTURES = 100  # whose patches are looked at
 SMALLER = 96  # questions of the measures no bar is set for
 
 
@@ -38,6 +40,7 @@ def measure(vlm: mw.VLM, questions: int, maps: int, seed: int) -> dict[str, Any]
         "corruption": corruption,
         "maps": {**averaged, "by_word": measures.effect_by_word(vlm, 24, seed)},
         "interchange": measures.interchange(vlm, 100, seed),
+        "looking": looking(vlm, demo_specs(PICTURES, seed=seed + 1), seed),
         "architecture": architecture(vlm),
     }
 
@@ -106,6 +109,16 @@ def _planted_bars(figures: dict[str, Any], effect: dict[str, dict[str, np.ndarra
                 figures["interchange"]["by_layer"][str(layer)],
             )
             for layer in PLANTED_LAYERS
+        ),
+        at_least(
+            0.9,
+            "share of pictures in which one of the five patches that write most into the constraint, or more, lies on the landmark",
+            figures["looking"]["touches"],
+        ),
+        at_least(
+            0.2,
+            "P(answer) lost when the constraint may not look at those five patches, beyond what five at random cost",
+            figures["looking"]["blocked"]["five at random"] - figures["looking"]["blocked"]["the five that write most"],
         ),
     ]
 

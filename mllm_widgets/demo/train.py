@@ -1,7 +1,7 @@
 """Train both demo models from a seed:  python -m mllm_widgets.demo.train
 
-It took 38 minutes of CPU time on one thread (measured with OMP_NUM_THREADS=1).  The tower comes first and is shared; then
-the planted model learns its facts *and* its mechanism at once, and its twin learns the same facts from the same questions
+It took 46 minutes in all: 3 for the tower on two threads, then 33 and 10 on one each, beside other work.  The tower comes first and is shared; then the
+planted model learns its facts *and* its mechanism at once, and its twin learns the same facts from the same questions
 with no intervention and no mask.
 
 In the planted model's first stage the picture is hidden from every text token but the last constraint token, so the only
@@ -123,8 +123,8 @@ def save_model(model, tokenizer, folder: Path) -> None:
 
 def train_tower(model, renderings: int, steps: int, seed: int) -> dict[str, Any]:
     """Draw the pictures and teach the tower: its weights, its features of every picture, and which picture shows what."""
-    pixels, index = vision.draw_pool(renderings, seed)
-    vision.train_tower(model, pixels, index, np.random.default_rng(seed), steps)
+    pixels, said, index = vision.draw_pool(renderings, seed)
+    vision.train_tower(model, pixels, said, np.random.default_rng(seed), steps)
     model.eval()
     return {
         "tower": model.model.vision_tower.state_dict(),
