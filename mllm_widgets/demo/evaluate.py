@@ -1,7 +1,7 @@
 """Measure a demo model against its bars:  python -m mllm_widgets.demo.evaluate demo
 
 Takes "demo", "demo-ordinary" or a folder of either name, such as training made.  Writes `evaluation.json` and the averaged
-map `map.png` beside the weights, and the figures of the model card, if there is one, anew.  About two minutes.
+map `map.png` beside the weights, and the figures of the model card, if there is one, anew.  Some minutes.
 """
 
 from __future__ import annotations
