@@ -104,6 +104,7 @@ def test_the_numbers_at_each_lambda_are_those_of_the_edited_model(shared, vlm, w
     edit, found = shared.edits[0], result(shared, 1)
     assert len(found["lams"]) == 33
     assert edit.lam in found["lams"]
+    assert found["words"][found["said"]] == "·Rome"
     assert np.allclose(np.diff(np.log(found["lams"])), np.log(1e8) / 32, rtol=0.05)
     was = edit.lam
     for at in (found["lams"].index(was), 20):
@@ -512,22 +513,25 @@ def test_the_copied_code_makes_the_same_edits(panel, vlm, question):
 
 def test_closing_it_leaves_the_model_unedited_also_in_the_middle_of_a_search(vlm, question, monkeypatch, few):
     other = mw.multedit(vlm, question, "Berlin", layer=1, steps=1)
+    other.apply()
     state = vlm.state
-    with vlm.side_terms.only(()):
-        panel = mw.EditPanel(vlm, question, probes=[], layer=2)
-        panel.make("Rome")
-        other.apply()
-    panel.wait(LONG)
-    panel.close()
     panel = mw.EditPanel(vlm, question, probes=[], layer=2)
-    there, go = searching(panel, monkeypatch)
     panel.make("Rome")
+    assert panel.wait(LONG)
+    rome = panel.edit
+    other.revert()
+    there, go = searching(panel, monkeypatch)
+    panel.make("Athens")
     assert there.wait(LONG)
+    assert not rome.applied
     panel.close()
     go.set()
     assert panel.wait(LONG)
-    assert vlm.state == state
+    assert not rome.applied
     assert panel.comm is None
+    other.apply()
+    assert vlm.state == state
+    other.revert()
 
 
 def test_the_picture_shows_the_edit_once_there_is_something_to_draw(shared, vlm, question):
