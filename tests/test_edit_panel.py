@@ -321,6 +321,9 @@ def test_while_a_cell_holds_the_model_the_switch_stays_and_says_why(panel, vlm, 
     assert "the model is in use" in panel.error
     assert panel.edited
     assert panel.edit.applied
+    say(panel, "undo")
+    assert "the model is in use" in panel.error
+    assert [edit.target for edit in panel.edits] == ["Rome", "Seattle"]
     go.set()
     cell.join()
     say(panel, "toggle", edited=False)
@@ -354,6 +357,9 @@ def test_while_a_value_is_searched_the_model_is_original_and_the_panel_says_so(p
     assert mw.ask(vlm, question).text == "Paris"
     say(panel, "toggle", edited=True)
     assert "a value is being searched" in panel.error
+    for kind in ("undo", "bake"):
+        say(panel, kind, edit=2)
+        assert "a value is being searched" in panel.error
     panel.set_state({"lam_of": {**panel.lam_of, "1": 20}})  # nothing of it applies, so it may
     panel.cancel()
     go.set()
