@@ -78,7 +78,7 @@ def say(panel: mw.EditPanel, kind: str, **content: Any) -> None:
     panel._handle_custom_msg({"kind": kind, "id": 1, **content}, [])
 
 
-def state(panel: mw.EditPanel, vlm) -> Any:
+def settled(panel: mw.EditPanel, vlm) -> Any:
     """Which edits the model has, once no sweep applies others for a moment."""
     assert panel.wait(LONG)
     return vlm.state
@@ -210,21 +210,21 @@ def test_what_several_edits_do_together_is_asked(panel, vlm, question, watched):
 
 
 def test_everything_is_undone_and_done_again_in_the_model_too(panel, vlm, question):
-    states = [state(panel, vlm)]
+    states = [settled(panel, vlm)]
     panel.check(1)
-    states.append(state(panel, vlm))
+    states.append(settled(panel, vlm))
     panel.set_state({"lam_of": {**panel.lam_of, "2": 20}})
-    states.append(state(panel, vlm))
+    states.append(settled(panel, vlm))
     panel.revert()
-    states.append(state(panel, vlm))
+    states.append(settled(panel, vlm))
     panel.remove(panel.edits[1])
     assert (len(panel.edits), panel.current) == (1, 1)
     for state in reversed(states):
         panel.undo()
-        assert state(panel, vlm) == state
+        assert settled(panel, vlm) == state
     for state in states[1:]:
         panel.redo()
-        assert state(panel, vlm) == state
+        assert settled(panel, vlm) == state
     for _ in states[1:]:
         panel.undo()
 
@@ -490,7 +490,7 @@ def test_a_baked_edit_is_told_and_taken_out_by_the_switch(panel, vlm, question):
 
 
 def test_what_is_baked_elsewhere_is_told_and_all_numbers_are_found_again(vlm, question, few):
-    other = mw.multedit(vlm, question, "Rome", layer=2)
+    other = mw.multedit(vlm, question, "Rome")
     panel = mw.EditPanel(vlm, question, probes=[], layer=2)
     assert panel.wait(LONG)
     assert panel.probes[0]["answer"] == "Paris"
@@ -532,7 +532,7 @@ def test_closing_it_leaves_the_model_unedited_also_in_the_middle_of_a_search(vlm
     panel = mw.EditPanel(vlm, question, probes=[], layer=2)
     panel.make("Rome")
     assert panel.wait(LONG)
-    rome = panel.edit
+    (rome,) = panel.edits
     other.revert()
     there, go = searching(panel, monkeypatch)
     panel.make("Athens")
