@@ -372,12 +372,29 @@ def test_while_a_value_is_searched_the_model_is_original_and_the_panel_says_so(p
     panel.cancel()
     go.set()
     assert panel.wait(LONG)
-    assert panel.state == "stopped"
+    assert (panel.state, panel.message) == ("stopped", "cancelled: the model is as it was")
     assert (panel.edited, seattle.applied) == (True, True)
     assert panel.curve == {}
     assert [edit.target for edit in panel.edits] == ["Rome", "Seattle"]
     panel.undo()
     assert vlm.state == before
+
+
+def test_what_is_cancelled_after_the_search_does_not_say_that_the_model_is_as_it_was(fresh, monkeypatch):
+    begun, go = threading.Event(), threading.Event()
+
+    def slow(edit, asked, before, cancel, progress):
+        begun.set()
+        go.wait(LONG)
+        cancel.check()
+
+    monkeypatch.setattr(work, "measure", slow)
+    fresh.make("Rome")
+    assert begun.wait(LONG)
+    fresh.cancel()
+    go.set()
+    assert fresh.wait(LONG)
+    assert (fresh.state, fresh.message, fresh.edited) == ("stopped", "cancelled", True)
 
 
 def test_the_search_is_shown_step_by_step(fresh, monkeypatch):

@@ -105,7 +105,7 @@ def test_the_search_is_watched_and_cancelled_and_the_model_is_as_it_was(lab: Lab
         "import time\n"
         "from mllm_widgets.widgets.edit_panel import work\n"
         "real = work.Curve.adding\n"
-        "work.Curve.adding = lambda self, step: (time.sleep(0.1), real(self, step))[1]"
+        "work.Curve.adding = lambda self, step: (time.sleep(0.3), real(self, step))[1]"
     )
     field = panel.get_by_role("textbox", name="target")
     field.fill("Berlin")

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mllm_widgets.vlm.model import VLM
 
 PUBLISH_EVERY = 0.05  # seconds between two pictures of a running search
+SAME = ": the model is as it was"
 UNTRIED = "the next thing you do tries it again"
 
 
@@ -186,7 +187,7 @@ class Work:
                 self._session.add(edit)
             except WidgetError:
                 return False
-            self.curve = None
+            self.curve, self.doing = None, "effects"
             self._found("effects")
             return True
 
@@ -293,5 +294,6 @@ class Work:
 
     def _stopped(self, _request: Request) -> None:
         with self._session.lock:
-            self._said(state="stopped", message="cancelled: the model is as it was", progress=-1.0)
+            searched = self.doing in ("value", "layers")
+            self._said(state="stopped", message=f"cancelled{SAME if searched else ''}", progress=-1.0)
             self._found("")
