@@ -7,12 +7,17 @@ leaves nothing behind.  Nothing here knows of models or widgets.
 
 from __future__ import annotations
 
+import atexit
 import threading
 import time
+import weakref
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 Request = TypeVar("Request")
+
+AT_THE_END = 5.0  # seconds that the interpreter's end waits for the threads: one that is still in a model's pass then takes the process down with it
+_STARTED: weakref.WeakSet[Latest[Any]] = weakref.WeakSet()
 
 
 class Cancelled(Exception):  # noqa: N818 - not an error: the work is simply no longer wanted
@@ -117,6 +122,10 @@ class Latest(Generic[Request]):
         self._changed.notify_all()
 
     def _start(self) -> None:
+        if not _STARTED:  # not at import: what is registered last is called first, and torch should still be whole then
+            atexit.unregister(_end)
+            atexit.register(_end)
+        _STARTED.add(self)
         self._thread = threading.Thread(target=self._run, name="mllm_widgets worker", daemon=True)
         self._thread.start()
 
@@ -170,3 +179,13 @@ class Latest(Generic[Request]):
                 raise
             self._failed(request, error)
         return True
+
+
+def _end() -> None:
+    """Stop all threads, at the interpreter's end."""
+    jobs = [*_STARTED]
+    for one in jobs:
+        one.close()
+    deadline = time.monotonic() + AT_THE_END
+    for one in jobs:
+        one.wait(max(0.0, deadline - time.monotonic()))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from typing import Any
@@ -318,3 +320,26 @@ def test_a_burst_costs_two_computations_even_where_each_is_quicker_than_the_move
         time.sleep(0.02)  # work is done long before the next move
     assert jobs.wait(5)
     assert done == [0, 9]
+
+
+def test_the_end_of_a_script_waits_until_the_work_has_stopped():
+    """A thread that is in a model's pass when the interpreter goes would abort the process."""
+    code = """
+import threading
+from mllm_widgets.jobs import Latest
+begun = threading.Event()
+
+def work(request, token):
+    begun.set()
+    try:
+        while True:
+            token.check()
+    finally:
+        print("stopped", flush=True)
+
+jobs = Latest(work)
+jobs.submit(1)
+begun.wait()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "stopped", "")
