@@ -222,7 +222,7 @@ class SideTerms:
                         del projection._forward_hooks[number]
                 applied.hooks.pop(layer, None)
                 if layer in sums:
-                    # before other hooks, so that who reads the projection's output sees the edited one
+                    # before other hooks, so that they see the edited output; nnsight, which wraps `forward` itself, reads what W alone gives
                     applied.hooks[layer] = projection.register_forward_hook(sums[layer], prepend=True)
             applied.terms = terms
 
