@@ -3,12 +3,13 @@
 import contextlib
 import threading
 
+import numpy as np
 import pytest
 import torch
 
 import mllm_widgets as mw
 from mllm_widgets.editing.edit import Edits
-from mllm_widgets.errors import EditError, MllmWidgetsError
+from mllm_widgets.errors import EditError, MllmWidgetsError, TraceError
 from mllm_widgets.jobs import Cancelled, CancelToken
 
 from .families.tiny import TINY, tiny
@@ -243,6 +244,14 @@ def test_the_model_s_state_tells_edited_from_original_and_one_lambda_from_anothe
         assert vlm.state == one
     assert len({original, one, two}) == 3
     assert vlm.state == original
+
+
+def test_a_trace_prepared_before_an_edit_does_not_go_on_with_another_model(vlm, question, edit):
+    setup = mw.tracing.prepare_trace(vlm, question, corruption="Taj Mahal")
+    before = mw.tracing.run_trace(setup, modules=("mlp",))
+    with edit, pytest.raises(TraceError, match="trace again"):
+        mw.tracing.run_trace(setup, modules=("mlp",))
+    assert np.array_equal(mw.tracing.run_trace(setup, modules=("mlp",)).restored, before.restored, equal_nan=True)
 
 
 def test_without_a_layer_the_causal_one_is_taken_and_the_edit_says_why(vlm, question):

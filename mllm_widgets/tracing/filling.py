@@ -74,5 +74,10 @@ class Filling:
                 self.cancel.check()
             # the lock is given back between passes, so that a cell waiting for the model is served
             with self.setup.vlm.running():
+                if self.setup.vlm.state != self.setup.state:
+                    raise TraceError(
+                        f"{self.setup.vlm.name!r} was edited, or an edit of it was taken back, after this trace was prepared, so a restored run would mix two "
+                        "models; trace again."
+                    )
                 values += restored_scores(draw, self.modules, batch, self.window, sever=self.sever) / len(draws)
         return values.astype(np.float32)

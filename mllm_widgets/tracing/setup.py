@@ -43,6 +43,7 @@ class TraceSetup:
     contexts: what the family adds to each draw's run, where draws are other pictures; empty where it is the clean run's.
     corrupted_run: the corrupted run of a single draw, where it was kept.
     target: the whole answer that is scored, where one was given.
+    state: which edits the model had; with others, no run is comparable with these.
     clean_embeds, corrupted_embeds: (1, suffix, width) and (draws, suffix, width), input embeddings of the two suffixes.
     clean_outputs: module -> (layers, suffix, width), what restoring writes.
     """
@@ -69,6 +70,7 @@ class TraceSetup:
     contexts: tuple[dict[str, torch.Tensor], ...] = field(default=(), repr=False)
     corrupted_run: CorruptedRun | None = field(default=None, repr=False)
     target: str | None = None
+    state: tuple[Any, ...] = ()
 
     @property
     def answer_id(self) -> int:
@@ -176,6 +178,7 @@ def prepare(
     if control is not None:
         prompt = without_picture(vlm, prompt)
     with vlm.running():
+        state = vlm.state
         plan = corruption.plan(vlm, question, prompt)
         at = plan.positions[0]
         if prompt.visual[at:].any() and not prompt.visual[list(plan.positions)].any():
@@ -240,6 +243,7 @@ def prepare(
         contexts=contexts if len(contexts) > 1 else (),
         corrupted_run=run,
         target=None if target is None else target.strip(),
+        state=state,
     )
 
 
