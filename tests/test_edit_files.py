@@ -403,4 +403,4 @@ def test_a_file_that_is_no_whole_edit_is_refused_in_a_sentence(path, harm, said)
 def test_what_is_no_model_is_said_in_a_sentence(path):
     random_edit().save(path)
     with pytest.raises(EditError, match="vlm is a str"):
-        mw.load_edit(path, "demo")
+        mw.load_edit(path, "demo")  # type: ignore[arg-type]

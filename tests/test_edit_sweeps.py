@@ -96,7 +96,7 @@ def test_several_edits_sweep_together(vlm, question, edit):
 def test_where_memory_runs_out_a_sweep_goes_on_with_fewer_rows(vlm, question, edit, monkeypatch):
     from mllm_widgets.editing import sweeps
 
-    whole, real, sizes = mw.lambda_sweep(edit), sweeps.run_rows, []
+    whole, real, sizes = mw.lambda_sweep(edit), sweeps.run_batch, []
 
     def limited(vlm, continuation, embeds):
         sizes.append(len(embeds))
@@ -104,7 +104,7 @@ def test_where_memory_runs_out_a_sweep_goes_on_with_fewer_rows(vlm, question, ed
             raise torch.OutOfMemoryError("CUDA out of memory")
         return real(vlm, continuation, embeds)
 
-    monkeypatch.setattr(sweeps, "run_rows", limited)
+    monkeypatch.setattr(sweeps, "run_batch", limited)
     np.testing.assert_allclose(mw.lambda_sweep(edit).target, whole.target, atol=1e-5)
     assert sizes[:3] == [33, 16, 8]
 

@@ -279,12 +279,15 @@ def tested(vlm, question) -> Iterator[tuple[mw.Explorer, dict[str, Any]]]:
 def test_traced_patches_are_a_row_with_the_values_python_gives(tested, vlm, question):
     explorer, scope = tested
     wanted = scope["trial_1"].group_effect
-    assert float(abs(wanted).max()) > 0.1
+    assert float(abs(wanted).max()) > 0
     row = explorer.trials.rows[0]
     assert row["state"] == "done"
     for module in ("residual", "mlp", "self_attn"):
         assert row["effects"][module] == pytest.approx(wanted.sel(module=module).values[:, 0].tolist(), abs=1e-5)
         assert explorer.results[0][module] == pytest.approx(row["effects"][module])
+    from_the_start = float(scope["trial_1_from_the_start"][0]) - scope["trial_1"].corrupted
+    assert row["all"] == pytest.approx(from_the_start, abs=1e-5)
+    assert from_the_start > 0.3, "with all patches clean from the start the answer is back"
     # the code says what was done: all patches restored together, in a picture with this noise
     assert f"sigma {explorer._session.findings.sigma:g}" in scope["trial_1"].corruption
     assert scope["trial_1"].groups[0].positions == tuple(np.flatnonzero(vlm.encode(question).visual))
@@ -446,7 +449,9 @@ def test_the_copied_code_gives_what_is_on_show(tested):
     assert (scope["patches"].layer, scope["patches"].selected) == (6, [10, 11])
     assert [getattr(scope["patches"], name) for name in ("scale", "top_k", "threshold")] == ["log", 7, 0.25]
     assert np.allclose(scope["patches"].patch_map.values, explorer.grid.patch_map.values, atol=1e-5)
-    traced, blocked = explorer.results
+    traced, blocked = map(dict, explorer.results)
+    from_the_start = float(scope["trial_1_from_the_start"][0]) - scope["trial_1"].corrupted
+    assert traced.pop("all") == pytest.approx(from_the_start, abs=1e-5)
     for module, effects in traced.items():
         assert scope["trial_1"].group_effect.sel(module=module).values[:, 0] == pytest.approx(effects, abs=1e-5)
     assert scope["trial_2"].change.values == pytest.approx(blocked["change"], abs=1e-5)

@@ -6,6 +6,7 @@ import functools
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import mllm_widgets as mw
@@ -18,6 +19,7 @@ from mllm_widgets.tracing import (
     TokenSwap,
     prepare_trace,
     run_trace,
+    trace_inputs,
 )
 from mllm_widgets.tracing import suffix as suffix_module
 from mllm_widgets.tracing.packing import corrupted_run
@@ -165,6 +167,39 @@ def test_all_visual_embeddings_of_the_clean_picture_give_the_clean_probability(v
     embeds[0, at] = setup.clean_embeds[0, at]
     with vlm.running():
         assert abs(run_rows(setup, 1, [], embeds)[0] - setup.clean) <= TOLERANCE
+
+
+def test_patches_that_enter_clean_give_what_plain_hooks_give(vlm):
+    question = random_question()
+    setup = prepare_trace(vlm, question, corruption=OtherImage(other(question)))
+    visual = np.flatnonzero(setup.encoded.visual)
+    some, every, none = visual[[1, 3]].tolist(), visual.tolist(), [0]
+    found = trace_inputs(setup, [some, every, none])
+    both = {}
+    for name, picture in (("clean", question.image), ("noisy", other(question))):
+        inputs = inputs_with(vlm, question, picture)
+        kept = []
+        handle = vlm.model.get_submodule(vlm.family.decoder).register_forward_pre_hook(
+            lambda _m, _a, options, kept=kept: kept.append(options["inputs_embeds"].clone()), with_kwargs=True
+        )
+        with torch.no_grad():
+            vlm.model(**inputs)
+        handle.remove()
+        both[name] = (inputs, kept[0])
+
+    def put(_module, args, options):
+        embeds = options["inputs_embeds"].clone()
+        embeds[0, some] = both["clean"][1][0, some]
+        return args, {**options, "inputs_embeds": embeds}
+
+    handle = vlm.model.get_submodule(vlm.family.decoder).register_forward_pre_hook(put, with_kwargs=True)
+    with torch.no_grad():
+        plain = vlm.model(**both["noisy"][0]).logits[0, -1].softmax(-1)[setup.answer_id]
+    handle.remove()
+    assert float(found[0]) == pytest.approx(float(plain), rel=1e-3)
+    assert abs(float(found[0]) - setup.corrupted) > 4e-5
+    assert float(found[1]) == pytest.approx(setup.clean, abs=1e-5)
+    assert float(found[2]) == pytest.approx(setup.corrupted, abs=1e-6)
 
 
 def test_pixel_noise_is_averaged_over_its_draws(vlm):

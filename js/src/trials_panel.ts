@@ -85,7 +85,9 @@ function head(model: TrialsModel, rows: TrialRow[]): HTMLElement {
   const layers = Array.from({ length: model.get("layers") }, (_, layer) =>
     element("th", { scope: "col", "data-here": layer === model.get("layer") }, String(layer)),
   );
-  const all = rows.some(({ all }) => all !== null) ? [element("th", { scope: "col" }, "all")] : [];
+  const all = rows.some(({ all }) => all !== null)
+    ? [element("th", { scope: "col", title: "Blocked in all layers, or clean from the start" }, "all")]
+    : [];
   return element(
     "thead",
     {},

@@ -14,7 +14,7 @@ from mllm_widgets.errors import EditError
 from mllm_widgets.tracing.memory import in_parts
 from mllm_widgets.tracing.runs import clean_run
 from mllm_widgets.tracing.score import answered
-from mllm_widgets.tracing.suffix import run_rows
+from mllm_widgets.tracing.suffix import run_batch
 from mllm_widgets.vlm.model import VLM
 from mllm_widgets.vlm.question import Question
 from mllm_widgets.vlm.side_terms import RidgeTerm
@@ -156,7 +156,7 @@ def _sweep(vlm: VLM, edits: Edits, question: Question, ids: list[int], lams: np.
             part = lams[some]
             with vlm.side_terms.only(edits.terms, part):
                 # all of them in one pass: a row's lambda goes by its place in the batch
-                return run_rows(vlm, continuation, embeds.expand(len(part), -1, -1))
+                return run_batch(vlm, continuation, embeds.expand(len(part), -1, -1))
 
         logits = torch.cat(in_parts(len(lams), ROWS, rows)).float()
     log, was = logits.log_softmax(-1), plain.float().log_softmax(-1)

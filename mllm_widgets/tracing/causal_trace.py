@@ -15,8 +15,8 @@ from mllm_widgets.vlm.question import Question
 
 from .control import check_control
 from .corruption import Corruption, TokenSwap, as_corruption, phrases_for
-from .engine import order_cells
-from .filling import Filling
+from .engine import order_cells, run_rows
+from .filling import Filling, check_state
 from .groups import COARSE_TO_FINE, as_groups, fine, known_geometry, usual_groups
 from .runs import SITES, CleanRun
 from .score import check_score
@@ -255,6 +255,43 @@ def trace_groups(
     values = Filling(setup, window, modules, None, batch_size, None, cancel).fill_groups(found)
     coords = {"module": list(modules), "layer": np.arange(values.shape[1]), "group": [group.name for group in found]}
     return xr.DataArray(values, dims=("module", "layer", "group"), coords=coords, name="restored")
+
+
+def trace_inputs(setup: TraceSetup, groups: Any, *, cancel: Any = None) -> xr.DataArray:
+    """Scores (group,) of corrupted runs into which whole groups of tokens enter clean: their input embeddings restored, and with them all that is computed from them alone.
+
+    What has left a token before the end of layer 0 no sub-block's output brings back: this does.  `groups` as in `causal_trace`.
+
+    Raises
+    ------
+    TraceError: for groups that are not there, or a model that was edited since the setup was prepared.
+
+    Examples
+    --------
+    >>> import mllm_widgets as mw
+    >>> question, other = (mw.datasets.demo_question(name) for name in ("Eiffel Tower", "Taj Mahal"))
+    >>> setup = mw.tracing.prepare_trace(mw.load(), question, corruption=mw.tracing.OtherImage(other.image))
+    >>> bool(mw.tracing.trace_inputs(setup, ["visual"])[0] > 0.9 > setup.corrupted)
+    True
+    """
+    found = as_groups(setup, groups)
+    values = np.full(len(found), setup.corrupted, dtype=np.float32)
+    for number, group in enumerate(found):
+        at = [p - setup.start for p in group.positions if p >= setup.first]
+        if not at:
+            continue
+        if cancel is not None:
+            cancel.check()
+        scores = []
+        with setup.vlm.running():
+            check_state(setup)
+            for draw in setup.draws:
+                embeds = draw.corrupted_embeds.clone()
+                embeds[:, at] = draw.clean_embeds[:, at]
+                scores.append(run_rows(draw, 1, (), embeds))
+        values[number] = np.mean(scores)
+    coords = {"group": [group.name for group in found]}
+    return xr.DataArray(values, dims=("group",), coords=coords, name="restored")
 
 
 def _check(window: Any, modules: Any, layers: int) -> tuple[int, tuple[str, ...]]:

@@ -16,6 +16,15 @@ from .passes import in_passes
 from .setup import TraceSetup
 
 
+def check_state(setup: TraceSetup) -> None:
+    """Raises TraceError if the model was edited since the setup was prepared; the caller holds it."""
+    if setup.vlm.state != setup.state:
+        raise TraceError(
+            f"{setup.vlm.name!r} was edited, or an edit of it was taken back, after this trace was prepared, so a restored run would mix two models; "
+            "trace again."
+        )
+
+
 @dataclass
 class Filling:
     """The passes of one map: their arguments, and how many cells of how many are done."""
@@ -74,10 +83,6 @@ class Filling:
                 self.cancel.check()
             # the lock is given back between passes, so that a cell waiting for the model is served
             with self.setup.vlm.running():
-                if self.setup.vlm.state != self.setup.state:
-                    raise TraceError(
-                        f"{self.setup.vlm.name!r} was edited, or an edit of it was taken back, after this trace was prepared, so a restored run would mix two "
-                        "models; trace again."
-                    )
+                check_state(self.setup)
                 values += restored_scores(draw, self.modules, batch, self.window, sever=self.sever) / len(draws)
         return values.astype(np.float32)

@@ -93,10 +93,10 @@ def run_suffixes(vlm: VLM, continuation: Continuation, embeds: torch.Tensor, row
 
     Where memory runs out it goes on with half as many rows.
     """
-    return torch.cat(in_parts(len(embeds), rows, lambda some: run_rows(vlm, continuation, embeds[some])))
+    return torch.cat(in_parts(len(embeds), rows, lambda some: run_batch(vlm, continuation, embeds[some])))
 
 
-def run_rows(vlm: VLM, continuation: Continuation, embeds: torch.Tensor) -> torch.Tensor:
+def run_batch(vlm: VLM, continuation: Continuation, embeds: torch.Tensor) -> torch.Tensor:
     """Logits (rows, scored, vocabulary) of suffixes in one forward pass."""
     nn = vlm.nnsight
     with nn.trace(**continuation.inputs(embeds)):

@@ -74,11 +74,13 @@ def _trial(trial: Trial, name: str, visual: tuple[int, ...], sigma: float) -> li
         return [
             f"{name} = mw.attention_knockout(vlm, question, source={positions}, target={targets}, window={trial.window})"
         ]
+    noise = f"mw.tracing.PixelNoise(sigma={sigma:g})"
     return [
         f"{name} = mw.causal_trace(",
-        f"    vlm, question, corruption=mw.tracing.PixelNoise(sigma={sigma:g}), window={trial.window},",
+        f"    vlm, question, corruption={noise}, window={trial.window},",
         f'    modules=("residual", "mlp", "self_attn"), groups=[{positions}],',
         ")",
+        f"{name}_from_the_start = mw.tracing.trace_inputs(mw.tracing.prepare_trace(vlm, question, corruption={noise}), [{positions}])",
     ]
 
 

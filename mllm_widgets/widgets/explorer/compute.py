@@ -88,7 +88,7 @@ def _lens(vlm: VLM, found: Findings, _corruption: Any, _view: View) -> None:
 
 def _trial(vlm: VLM, found: Findings, trial: Trial, cancel: Any) -> None:
     from mllm_widgets.contributions import attention_knockout
-    from mllm_widgets.tracing import trace_groups
+    from mllm_widgets.tracing import trace_groups, trace_inputs
 
     positions = [found.visual[patch] for patch in trial.patches]
     if trial.kind == "trace":
@@ -97,10 +97,11 @@ def _trial(vlm: VLM, found: Findings, trial: Trial, cancel: Any) -> None:
         setup = found.pictured
         restored = trace_groups(setup, [positions], window=trial.window, modules=MODULES, cancel=cancel)
         effects = (restored - setup.corrupted).values[:, :, 0]
-        found.notes[trial] = f"P {setup.clean:.3f}, with noise on the picture {setup.corrupted:.3f}" + (
-            f"; {setup.warnings[0]}" if setup.warnings else ""
-        )
-        found.results[trial] = dict(zip(MODULES, effects, strict=True))
+        # what these patches told before the end of layer 0 no output of a sub-block brings back
+        entering = float(trace_inputs(setup, [positions], cancel=cancel)[0])
+        told = f"P {setup.clean:.3f}, with noise on the picture {setup.corrupted:.3f}, with these patches clean from the start {entering:.3f}"
+        found.notes[trial] = "; ".join((told, *setup.warnings[:1]))
+        found.results[trial] = {**dict(zip(MODULES, effects, strict=True)), "all": entering - setup.corrupted}
         return
     cut = attention_knockout(vlm, found.question, positions, trial.targets, window=trial.window, cancel=cancel)
     cancel.check()

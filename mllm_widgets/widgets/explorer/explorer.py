@@ -151,7 +151,10 @@ class Explorer(Pictured, ipywidgets.Box):
 
     @property
     def results(self) -> list[dict[str, Any]]:
-        """What causes said about patches, oldest first: effects (layers,) by what was restored, or "change" and "all" for what was blocked."""
+        """What causes said about patches, oldest first: effects (layers,) by what was restored, or "change" where something was blocked.
+
+        "all" is that of patches clean from the start, or blocked in all layers.
+        """
         found = self._session.findings
         return [found.results[trial] for trial in self.view.trials if trial in found.results]
 

@@ -25,7 +25,7 @@ class TrialsPanel(Widget):
     Notes
     -----
     `rows`: {id, kind, label, state ("waiting", "running", "done", "error"), note, effects: module -> a number for each layer, all: the effect of blocking in
-    all layers at once, or None}.  `patches`, `layer`: the shared selection.  `limit`: the end of the colours' scale.
+    all layers at once, or of these patches being clean from the start, or None}.  `patches`, `layer`: the shared selection.  `limit`: the end of the colours' scale.
     """
 
     _esm = bundle("trials_panel.js")
