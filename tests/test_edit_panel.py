@@ -327,7 +327,7 @@ def test_while_a_cell_holds_the_model_the_switch_stays_and_says_why(panel, vlm, 
     say(panel, "toggle", edited=False)
     assert "the model is in use" in panel.error
     assert panel.edited
-    assert panel.edit.applied
+    assert panel.edit.term in vlm.side_terms._applied.terms
     view = panel._session.view
     say(panel, "undo")
     assert "the model is in use" in panel.error

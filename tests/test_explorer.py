@@ -666,3 +666,94 @@ def test_the_traits_are_the_fields_the_front_end_knows(widget, interface):
     assert {name for name in ours if not name.startswith("_")} == set(
         re.findall(r"^ {2}(\w+):", fields[1], re.MULTILINE)
     )
+
+
+def wait_for(said):
+    end = time.monotonic() + LONG
+    while not said():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    return True
+
+
+def test_editing_has_a_tab_and_the_views_follow_the_edited_model(vlm, question):
+    made = mw.Explorer(vlm, question)
+    try:
+        assert made.wait(LONG)
+        assert (made.panel.tab, made.panel.editable, made.edit_panel) == ("look", True, None)
+        made.turn_to("edit")
+        editor = made.edit_panel
+        assert editor is not None
+        assert made.children == (made.panel, editor)
+        assert made.panel.pictured is False, "the question's picture stands where no view shows it"
+        editor.make("Rome", layer=2)
+        assert editor.wait(LONG)
+        assert made.wait(LONG)
+        before = made.generation
+        made.turn_to("look")
+        assert wait_for(lambda: made.generation == before + 1), "what was found of the unedited model is gone"
+        assert made.wait(LONG)
+        assert answer_of(made) == "Rome"
+        assert made.trace is not None
+        assert made.trace.answer.text == "Rome"
+        expected = mw.causal_trace(vlm, question, corruption=made.trace.corruption)  # of the model as it is, edited
+        np.testing.assert_allclose(made.trace.restored, expected.restored, atol=1e-5)
+        made.turn_to("edit")
+        assert made.edit_panel is editor, "the panel is made once"
+        editor.revert()
+        made.turn_to("look")
+        assert wait_for(lambda: made.generation == before + 2)
+        assert made.wait(LONG)
+        assert answer_of(made) == "Paris"
+    finally:
+        made.close()
+
+
+def answer_of(explorer):
+    return None if explorer.answer is None else explorer.answer.text
+
+
+def test_edits_stay_when_something_else_is_asked_and_go_when_the_explorer_is_closed(vlm, question):
+    made = mw.Explorer(vlm, question)
+    try:
+        assert made.wait(LONG)
+        made.turn_to("edit")
+        first = made.edit_panel
+        assert first is not None
+        first.make("Rome", layer=2)
+        assert first.wait(LONG)
+        made.ask(mw.datasets.demo_question("Taj Mahal"))
+        assert made.wait(LONG)
+        assert made.panel.tab == "edit"
+        assert made.edit_panel is not first
+        assert first.edit is not None
+        assert first.edit.applied
+        made.undo()
+        assert made.edit_panel is first
+        made.ask(mw.Question(question.image, "What is this?"))
+        assert (made.panel.tab, made.panel.editable) == ("look", False)
+        with pytest.raises(WidgetError, match="no constraint"):
+            made.turn_to("edit")
+        with pytest.raises(WidgetError, match="'look' and 'edit'"):
+            made.turn_to("sing")
+    finally:
+        made.close()
+    assert vlm.side_terms.active == ()
+
+
+def test_an_edit_made_in_a_cell_reaches_the_views_when_they_look_again(vlm, question):
+    edit = mw.multedit(vlm, question, "Rome", layer=2)
+    made = mw.Explorer(vlm, question)
+    try:
+        assert made.wait(LONG)
+        generation = made.generation
+        made._session._look_again()
+        assert made.wait(LONG)
+        assert made.generation == generation, "nothing changed"
+        with edit:
+            made._session._look_again()  # as after each cell
+            assert wait_for(lambda: made.generation == generation + 1)
+            assert made.wait(LONG)
+            assert answer_of(made) == "Rome"
+    finally:
+        made.close()

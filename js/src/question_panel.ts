@@ -7,10 +7,16 @@ import { wordMarker } from "./explorer/words";
 import { copyText } from "./lib/copy";
 import { element } from "./lib/dom";
 import { number } from "./lib/format";
+import { keepKeys } from "./lib/keys";
 import { replacePicture } from "./lib/picture";
+import { radioSwitch } from "./lib/switch";
 import { onThemeChange, themeOf } from "./lib/theme";
 import "./question_panel.css";
 
+const TABS = [
+  { key: "look", name: "Look" },
+  { key: "edit", name: "Edit" },
+];
 const PATIENCE_MS = 250; // quick answers show no progress
 const SETTLE_MS = 400; // until the views of a new question stand
 
@@ -24,9 +30,24 @@ function render({ model, el, signal }: RenderProps<QuestionState>): void {
   const ask = form(model, signal, kernel.send);
   const answer = answerLine(model);
   const notes = element("ul", { class: "mw-notes", "aria-label": "why a view is missing" });
+  const tabs = radioSwitch("what is on show", TABS, signal, {
+    read: () => model.get("tab"),
+    write: (tab) => kernel.send({ kind: "tab", tab }),
+  });
+  keepKeys(tabs.node, signal);
   const status = statusLine(model, signal, kernel);
   const error = element("p", { class: "mw-failed", role: "alert" });
-  const text = element("div", { class: "mw-text" }, words.node, answer.node, ask.node, status.node, error, notes);
+  const text = element(
+    "div",
+    { class: "mw-text" },
+    words.node,
+    answer.node,
+    ask.node,
+    tabs.node,
+    status.node,
+    error,
+    notes,
+  );
   root.append(picture.node, text);
   el.append(root);
 
@@ -34,7 +55,9 @@ function render({ model, el, signal }: RenderProps<QuestionState>): void {
     root.dataset.theme = themeOf(root);
   };
   const update = () => {
-    for (const part of [words, picture, ask, answer, status]) part.update();
+    for (const part of [words, picture, ask, answer, tabs, status]) part.update();
+    tabs.node.hidden = !model.get("editable");
+    answer.node.hidden = model.get("tab") === "edit"; // answers before and after stand in the editor
     error.textContent = kernel.silent() ? SILENT : model.get("error");
     const texts = model.get("notes");
     notes.replaceChildren(...texts.map((note) => element("li", {}, note)));
@@ -44,7 +67,7 @@ function render({ model, el, signal }: RenderProps<QuestionState>): void {
   };
   for (const name of ["question", "span", "words", "answer", "top", "notes", "state", "message", "error"] as const)
     model.on(`change:${name}`, update);
-  for (const name of ["can_undo", "can_redo", "image", "pictured", "generation"] as const)
+  for (const name of ["can_undo", "can_redo", "image", "pictured", "generation", "tab", "editable"] as const)
     model.on(`change:${name}`, update);
   keepHeight(model, root, signal);
   dropTarget(root, signal, (file) => void upload(file, kernel.send));

@@ -271,8 +271,11 @@ class VLM:
                     module.training = False
                 for parameter in learning:
                     parameter.requires_grad_(False)
-                mode = torch.inference_mode(not gradients)
-                with self.family.undisturbed(self.model), mode, torch.set_grad_enabled(gradients):
+                # gradients also where the caller is in inference mode
+                modes = (torch.inference_mode(False), torch.enable_grad()) if gradients else (torch.inference_mode(),)
+                with contextlib.ExitStack() as stack:
+                    for mode in (self.family.undisturbed(self.model), *modes):
+                        stack.enter_context(mode)
                     yield
             finally:
                 # an interrupt that comes meanwhile must not leave half the model changed

@@ -137,13 +137,18 @@ class SideTerms:
 
     @property
     def active(self) -> tuple[Term, ...]:
-        """The terms that apply now, in the order in which they were put."""
-        return self._applied.terms
+        """The terms that apply now, in the order in which they were put.
+
+        Waits for whoever holds the model: a sweep has others on it for the length of a pass.
+        """
+        with self._vlm.lock:
+            return self._applied.terms
 
     @property
     def state(self) -> tuple[Any, ...]:
         """What the model is now: equal exactly if the same terms apply with the same lam and the same edits are in its weights."""
-        return (self.in_weights, *sorted((term.serial, term.lam) for term in self.active))
+        with self._vlm.lock:
+            return (self.in_weights, *sorted((term.serial, term.lam) for term in self.active))
 
     def put(self, terms: Sequence[Term]) -> None:
         """Apply terms; those that apply already stay as they are.

@@ -311,3 +311,29 @@ def test_a_silent_kernel_is_said(lab: Lab, explorer: Locator) -> None:
     expect(explorer.get_by_role("alert").first).to_contain_text("No answer from the kernel", timeout=4000)
     settled(lab, "What is the name of this building?")
     expect(explorer.locator(".mw-asking .mw-failed")).to_be_empty()
+
+
+def test_the_answer_is_edited_on_a_tab_and_the_views_follow_the_edited_model(lab: Lab, explorer: Locator) -> None:
+    tab = explorer.get_by_role("radiogroup", name="what is on show")
+    tab.get_by_role("radio", name="Edit").check()
+    editor = explorer.locator(".mw-editing")
+    expect(explorer.locator(".mw-patches")).to_have_count(0)
+    expect(explorer.locator(".mw-asking .mw-thumbnail")).to_be_visible()
+    target = editor.get_by_role("textbox", name="target")
+    expect(editor.locator(".mw-says b").first).to_have_text("Paris", timeout=20_000)
+    target.fill("Rome")
+    target.press("Enter")
+    expect(editor.locator(".mw-says b").nth(1)).to_have_text("Rome", timeout=20_000)
+    assert lab.ask_kernel("print(mw.ask(vlm, question).text)").strip() == "Rome"
+    assert faults(lab) == []
+    lab.screenshot("explorer-edit", explorer)
+    radio = tab.get_by_role("radio", name="Edit")
+    radio.focus()
+    radio.press("ArrowLeft")
+    expect(explorer.locator(".mw-answers b")).to_have_text("Rome", timeout=20_000)
+    settled(lab, QUESTION)
+    wanted = lab.ask_kernel("print(mw.causal_trace(vlm, question, corruption=explorer.trace.corruption).clean)")
+    says(lab, f"abs(explorer.trace.clean - {float(wanted)}) < 1e-5 and explorer.trace.answer.text == 'Rome'")
+    lab.screenshot("explorer-edited", explorer)
+    lab.ask_kernel("explorer.close()")
+    assert lab.ask_kernel("print(mw.ask(vlm, question).text)").strip() == "Paris"

@@ -118,7 +118,9 @@ def test_the_keyboard_does_all_of_it(lab: Lab, heatmap: Locator) -> None:
     complete(heatmap)
     assert float(lab.ask_kernel(MATCHES.format(window=5))) <= 1e-6
     text = spoken(heatmap, "·building", 2)
-    value = float(re.search(r"P\(Paris\) ([\d.]+)", text)[1])  # type: ignore[index]
+    found = re.search(r"P\(Paris\) ([\d.]+(?:e−\d+)?)", text)
+    assert found is not None
+    value = float(found[1].replace("−", "-"))
     real = float(
         lab.ask_kernel("print(float(heatmap.trace.restored.sel(module='mlp', layer=2, token=trace.constraint[-1])))")
     )

@@ -247,7 +247,7 @@ def test_an_empty_map_says_that_nothing_is_known_yet(page, vlm, question, screen
 
 def test_sixty_tokens_stay_readable(page, vlm, question, screenshots) -> None:
     long = mw.Question(question.image, LONG, constraint="this building")
-    trace = mw.causal_trace(vlm, long, corruption="Taj Mahal", window=3)
+    trace = mw.causal_trace(vlm, long, corruption="Taj Mahal")
     assert sum(row.count for row in trace.rows if row.kind == "text") >= 60
     heatmap = mw.TraceHeatmap(trace)
     host(page, heatmap, width=900, height=1300)

@@ -25,6 +25,8 @@ export interface QuestionState {
   error: string;
   can_undo: boolean;
   can_redo: boolean;
+  tab: "look" | "edit";
+  editable: boolean; // has the question a constraint, at which it can be edited?
   takes_pictures: boolean;
   head: string; // code that loads the model and asks
   code: string; // code that computes what is on show

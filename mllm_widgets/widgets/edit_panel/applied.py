@@ -5,7 +5,7 @@ Sweeps apply edits for the length of a pass, under the model's lock, so what app
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -128,25 +128,3 @@ class Applied:
             yield
         finally:
             self._vlm.lock.release()
-
-
-def after_cells(look: Callable[[], None]) -> Callable[[], None]:
-    """Have `look` called after each cell of the notebook, which may have changed the model; the result ends that."""
-    try:
-        from IPython.core.getipython import get_ipython
-    except ImportError:
-        return lambda: None
-    shell = get_ipython()
-    if shell is None:
-        return lambda: None
-
-    def hook(*_: object) -> None:
-        look()
-
-    shell.events.register("post_run_cell", hook)
-
-    def end() -> None:
-        if hook in shell.events.callbacks["post_run_cell"]:
-            shell.events.unregister("post_run_cell", hook)
-
-    return end

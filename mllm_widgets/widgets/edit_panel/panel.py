@@ -13,11 +13,11 @@ from mllm_widgets import colormaps
 from mllm_widgets.errors import EditError, WidgetError
 from mllm_widgets.vlm.question import Question
 from mllm_widgets.vlm.spans import find_words
+from mllm_widgets.widgets.cells import after_cells
 from mllm_widgets.widgets.explorer.code import question_code
 from mllm_widgets.widgets.patch_view import picture_bytes
 
 from . import plain
-from .applied import after_cells
 from .code import edits_code
 from .drawn import figure_of
 from .messages import hear

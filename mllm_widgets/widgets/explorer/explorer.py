@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mllm_widgets.contributions import Contributions
     from mllm_widgets.results import Answer, Trace
     from mllm_widgets.vlm.model import VLM
+    from mllm_widgets.widgets.edit_panel import EditPanel
     from mllm_widgets.widgets.patch_grid import PatchGrid
     from mllm_widgets.widgets.trace_heatmap import TraceHeatmap
 
@@ -125,6 +126,11 @@ class Explorer(Pictured, ipywidgets.Box):
         return self._session.views.lens
 
     @property
+    def edit_panel(self) -> EditPanel | None:
+        """The panel that edits the answer, while it is on show."""
+        return self._session.views.edit
+
+    @property
     def question(self) -> Question:
         """The question on show."""
         return self.view.question
@@ -196,6 +202,17 @@ class Explorer(Pictured, ipywidgets.Box):
         """
         self._session.test("block")
 
+    def turn_to(self, tab: str) -> None:
+        """Look at the question ("look"), or edit its answer ("edit").
+
+        The views follow the model: with an edit applied they are of the edited one.  Edits stay when another question is asked, and go when the Explorer is closed.
+
+        Raises
+        ------
+        WidgetError: for another tab, or a question without a constraint to edit at.
+        """
+        self._session.turn_to(tab)
+
     def undo(self) -> None:
         """Take back what was done last; nothing happens if nothing was."""
         self._session.step(back=True)
@@ -252,8 +269,8 @@ class Explorer(Pictured, ipywidgets.Box):
     def close(self) -> None:
         """Stop the worker and remove all views."""
         if hasattr(self, "_session"):  # Python closes what never came to be, too
+            self._session.close()
             with self._session.lock:
-                self._session.close()
                 super().close()
 
     def _ipython_display_(self) -> None:

@@ -25,11 +25,13 @@ NO_PATCHES = "This model sees the picture by cross-attention: it has no visual t
 class Findings:
     """What is known about one question.
 
+    state: which edits the model had when this was found; None before anything was. What is known of another model is thrown away.
     errors: parts that cannot be computed -> a sentence that says why. failed: parts that went wrong just now, unexpectedly -> how; tried again soon.
     """
 
     question: Question
     encoded: Encoding
+    state: Any = None
     answer: Answer | None = None
     setup: TraceSetup | None = None
     flow: Contributions | None = None

@@ -46,6 +46,8 @@ def _do(session: Session, content: dict[str, Any], buffers: list[Any]) -> None:
         if "patches" in content:
             session.select(None, None, content["patches"])
         session.test(kind)
+    elif kind == "tab":
+        session.turn_to(str(content.get("tab")))
     elif kind in ("undo", "redo"):
         session.step(back=kind == "undo")
 

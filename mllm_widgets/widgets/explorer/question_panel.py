@@ -24,7 +24,8 @@ class QuestionPanel(Widget):
     -----
     Traits are written by the kernel alone, in step with js/src/explorer/state.ts.  The front end sends messages, each with a growing `id`, which comes back in
     `received`: {"kind": "ask", "text"}, {"kind": "constraint", "question", "start", "end"} (characters of it), {"kind": "picture", "name"} with the file as its
-    buffer, {"kind": "undo"}, {"kind": "redo"}, {"kind": "trace", "patches"}, {"kind": "block", "patches"}, {"kind": "forget", "trial"}, {"kind": "cancel"}.
+    buffer, {"kind": "undo"}, {"kind": "redo"}, {"kind": "trace", "patches"}, {"kind": "block", "patches"}, {"kind": "forget", "trial"}, {"kind": "tab", "tab"},
+    {"kind": "cancel"}.  `tab`: "look" or "edit". `editable`: has the question a constraint, at which it can be edited?
     """
 
     _esm = bundle("question_panel.js")
@@ -45,6 +46,8 @@ class QuestionPanel(Widget):
     error = traitlets.Unicode("").tag(sync=True)
     can_undo = traitlets.Bool(False).tag(sync=True)
     can_redo = traitlets.Bool(False).tag(sync=True)
+    tab = traitlets.Unicode("look").tag(sync=True)
+    editable = traitlets.Bool(False).tag(sync=True)
     takes_pictures = traitlets.Bool(True).tag(sync=True)
     head = traitlets.Unicode("").tag(sync=True)
     code = traitlets.Unicode("").tag(sync=True)

@@ -13,6 +13,7 @@ import ipywidgets
 from mllm_widgets.errors import WidgetError
 from mllm_widgets.vlm.question import Question
 from mllm_widgets.vlm.spans import find_words
+from mllm_widgets.widgets.cells import after_cells
 from mllm_widgets.widgets.patch_view import picture_bytes
 
 from .arguments import check_whole
@@ -27,6 +28,9 @@ from .work import Work
 
 if TYPE_CHECKING:
     from mllm_widgets.vlm.model import VLM
+    from mllm_widgets.widgets.edit_panel import EditPanel
+
+TABS = ("look", "edit")
 
 
 class Session:
@@ -48,7 +52,10 @@ class Session:
         self.generation = 0
         self.vlm, self._layer_chosen = vlm, layer_chosen
         self._history = History(view)
-        self.work = Work(vlm, corruption, self.lock, on_found=self._found, on_state=self._state)
+        self._editors: list[tuple[Question, EditPanel]] = []
+        self.work = Work(
+            vlm, corruption, self.lock, on_found=self._found, on_stale=self._begin_again, on_state=self._state
+        )
         self.work.know(found)
         self.views = Views(
             box,
@@ -61,6 +68,7 @@ class Session:
             set_to=self._set_to,
             takes_pictures=vlm.family.pictures != "none",
         )
+        self._end_looking = after_cells(self._look_again)
 
     @property
     def view(self) -> View:
@@ -85,8 +93,11 @@ class Session:
         return question_code(self.vlm, self.view.question) + self._view_code()
 
     def close(self) -> None:
-        """Stop the work and remove all views."""
+        """Stop the work, take the edits made here off the model, and remove all views."""
+        self._end_looking()
         self.work.close()
+        for _, editor in self._editors:
+            editor.close()
         with self.lock:
             self.views.close()
 
@@ -133,6 +144,32 @@ class Session:
             trials = tuple(trial for place, trial in enumerate(self.view.trials) if place != number)
             self._change(replace(self.view, trials=trials), "")
 
+    def turn_to(self, tab: str) -> None:
+        """Look at the question ("look"), or edit its answer ("edit"); edits stay applied when another question is asked."""
+        with self.lock:
+            if tab not in TABS:
+                raise WidgetError(f"tab={tab!r} is none of an Explorer's; there are {' and '.join(map(repr, TABS))}.")
+            self.views.turn_to(self._editor() if tab == "edit" else None)
+            self._tell(tab=tab, **self.views.answer(self.findings))
+        self._look_again()
+
+    def _editor(self) -> EditPanel:
+        """The panel that edits the question on show; made once, for its edits stay."""
+        from mllm_widgets.widgets.edit_panel import EditPanel  # which takes parts of this package
+
+        question = self.view.question
+        for known, editor in self._editors:
+            if known is question:
+                return editor
+        if question.constraint is None:
+            raise WidgetError(
+                "the question has no constraint, and an edit is made at its last token; mark some of its words first."
+            )
+        editor = EditPanel(self.vlm, question)
+        editor.observe(lambda _: self._look_again(), ["edited", "truth", "foreign", "state"])
+        self._editors.append((question, editor))
+        return editor
+
     def step(self, back: bool) -> None:
         """Take back what was done last, or do it again; nothing happens where there is nothing."""
         with self.lock:
@@ -150,6 +187,7 @@ class Session:
         """Show another question: the old views go before the new words stand there."""
         with self.lock:
             self.generation += 1
+            editing = self.views.edit is not None and view.question.constraint is not None
             self.work.cancel()
             self.views.clear()
             found = self.work.findings(view.question)
@@ -167,8 +205,20 @@ class Session:
                 message="",
                 error="",
             )
+            self.views.edit = self._editor() if editing else None
+            self._tell(tab=TABS[editing], editable=view.question.constraint is not None)
             self._install(found, view)
             self.work.submit(view)
+
+    def _begin_again(self, view: View) -> None:
+        """The model was edited: what was found of it is gone."""
+        if view.question is self.view.question:
+            self.begin(self.view)
+
+    def _look_again(self) -> None:
+        """The model may have been edited, which matters while its views are looked at; called with any lock held."""
+        if self.views.edit is None:
+            self.work.look_again(self.view)
 
     def _change(self, view: View, kind: str) -> None:
         """Another view of the same question."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ipywidgets
 from PIL import Image
@@ -20,6 +20,9 @@ from .question_panel import QuestionPanel
 from .selection import Selection
 from .trials_panel import TrialsPanel, limit_of, row_of
 from .view import Trial, View
+
+if TYPE_CHECKING:
+    from mllm_widgets.widgets.edit_panel import EditPanel
 
 TOP = 5  # tokens of the answer
 STEERED = {  # settings of the single views that a user changes; window, layer, token and patches are those of the Explorer itself
@@ -57,6 +60,7 @@ class Views:
         self.heatmap: TraceHeatmap | None = None
         self.grid: PatchGrid | None = None
         self.lens: LensPanel | None = None
+        self.edit: EditPanel | None = None  # while it is on show
         self._columns = tuple(ipywidgets.VBox(layout={"flex": COLUMN, "min_width": "0"}) for _ in range(2))
         self.panel.layout.flex = "1 1 100%"
         for widget in (self.panel, self.trials):
@@ -82,7 +86,7 @@ class Views:
         for widget in (self.heatmap, self.grid, self.lens):
             if widget is not None:
                 widget.close()
-        self.heatmap = self.grid = self.lens = None
+        self.heatmap = self.grid = self.lens = self.edit = None
 
     def show(self, found: Findings, view: View) -> None:
         """Show what is known about the question on show."""
@@ -118,7 +122,7 @@ class Views:
             "answer": "" if found.answer is None else found.answer.text,
             "top": [{"token": labels.visible(text), "p": p} for text, p in top],
             "notes": [note for part, note in found.errors.items() if not isinstance(part, Trial)],
-            "pictured": self.grid is not None,
+            "pictured": self.grid is not None and self.edit is None,
         }
 
     @property
@@ -133,10 +137,18 @@ class Views:
         now = {key: getattr(getattr(self, key[0]), key[1], usual) for key, usual in self._usual.items()}
         return {key: value for key, value in now.items() if value != self._usual[key]}
 
+    def turn_to(self, edit: EditPanel | None) -> None:
+        """Show an edit panel in the place of the views, or the views."""
+        self.edit = edit
+        if edit is not None:
+            edit.layout.flex = "1 1 100%"
+            edit.layout.min_width = "0"
+        self._arrange()
+
     def pictures(self) -> list[Image.Image]:
         """Pictures of the views that have one by now."""
         found = []
-        for widget in (self.heatmap, self.grid):
+        for widget in (self.heatmap, self.grid) if self.edit is None else (self.edit,):
             with suppress(WidgetError):  # a map that is not complete yet
                 found += [] if widget is None else [widget.picture()]
         return found
@@ -151,6 +163,8 @@ class Views:
             if children != column.children:
                 column.children = children
         children = (self.panel, *(column for column in self._columns if column.children))
+        if self.edit is not None:
+            children = (self.panel, self.edit)
         if children != self._box.children:
             self._box.children = children
 

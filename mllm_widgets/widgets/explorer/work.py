@@ -28,6 +28,7 @@ class Work:
     corruption: as in `causal_trace`.
     lock: the views'; it is held while one of the following is called.
     on_found: called with a question's findings when something is new in them.
+    on_stale: called with a view whose findings were thrown away, for the model was edited since.
     on_state: called with a question and traits of the panel, about what is being done: `state`, `message`, `error`.
     """
 
@@ -38,11 +39,12 @@ class Work:
         lock: Any,
         *,
         on_found: Callable[[Findings], None],
+        on_stale: Callable[[View], None],
         on_state: Callable[..., None],
     ) -> None:
         self._vlm, self.corruption, self._lock = vlm, corruption, lock
-        self._on_found, self._on_state = on_found, on_state
-        self._jobs: Latest[View] = Latest(self._work, failed=self._failed, stopped=self._stopped)
+        self._on_found, self._on_stale, self._on_state = on_found, on_stale, on_state
+        self._jobs: Latest[tuple[View, bool]] = Latest(self._work, failed=self._failed, stopped=self._stopped)
         self._known: list[Findings] = []
         self._asked: View | None = None  # what was given to the thread last
 
@@ -75,7 +77,15 @@ class Work:
             return
         self._asked = view
         self._on_state(view.question, state="running", message="")
-        self._jobs.submit(view)
+        self._jobs.submit((view, True))
+
+    def look_again(self, view: View) -> None:
+        """See whether the model is still the one that the findings are of; may be called with any lock held.
+
+        Work that goes on looks by itself, after each part.
+        """
+        if not self.busy:
+            self._jobs.submit((view, False))
 
     def cancel(self) -> None:
         """Stop what is being computed."""
@@ -102,9 +112,13 @@ class Work:
 
     # --- on the thread ----------------------------------------------------------------------------------------------------
 
-    def _work(self, view: View, token: CancelToken) -> None:
+    def _work(self, request: tuple[View, bool], token: CancelToken) -> None:
+        view, all_of_it = request
         found = self.findings(view.question)
-        while (part := self._next_part(found, view, token)) is not None:
+        if not all_of_it:
+            self._stale(found, view, token)
+            return
+        while not self._stale(found, view, token) and (part := self._next_part(found, view, token)) is not None:
             try:
                 compute(self._vlm, found, part, self.corruption, view, token)
             except Cancelled:
@@ -116,6 +130,19 @@ class Work:
             with self._lock:
                 token.check()
                 self._on_found(found)
+
+    def _stale(self, found: Findings, view: View, token: CancelToken) -> bool:
+        """Was the model edited since?  Then nothing that was found of it counts."""
+        state = self._vlm.state
+        if found.state is None:
+            found.state = state
+        if found.state == state:
+            return False
+        with self._lock:
+            token.check()
+            self._known = [one for one in self._known if one is not found]
+            self._on_stale(view)
+        return True
 
     def _next_part(self, found: Findings, view: View, token: CancelToken) -> Any:
         """What to compute next; None, and said so, if that was all."""
@@ -132,16 +159,19 @@ class Work:
                 self._on_state(view.question, state="idle", message="")
             return None
 
-    def _failed(self, view: View, error: Exception) -> None:
+    def _failed(self, request: tuple[View, bool], error: Exception) -> None:
         with self._lock:
             self._asked = None
             self._on_state(
-                view.question, state="error", message="", error=f"This could not be computed: {_reason(error)}. {AGAIN}"
+                request[0].question,
+                state="error",
+                message="",
+                error=f"This could not be computed: {_reason(error)}. {AGAIN}",
             )
 
-    def _stopped(self, view: View) -> None:
+    def _stopped(self, request: tuple[View, bool]) -> None:
         with self._lock:
-            self._on_state(view.question, state="stopped", message="cancelled")
+            self._on_state(request[0].question, state="stopped", message="cancelled")
 
 
 def _reason(error: Exception) -> str:
