@@ -694,6 +694,7 @@ def test_editing_has_a_tab_and_the_views_follow_the_edited_model(vlm, question):
         assert wait_for(lambda: made.generation == before + 1), "what was found of the unedited model is gone"
         assert made.wait(LONG)
         assert answer_of(made) == "Rome"
+        assert made.panel.edited == "This is the edited model: 1 edit applied."
         assert made.trace is not None
         assert made.trace.answer.text == "Rome"
         expected = mw.causal_trace(vlm, question, corruption=made.trace.corruption)  # of the model as it is, edited
@@ -704,6 +705,7 @@ def test_editing_has_a_tab_and_the_views_follow_the_edited_model(vlm, question):
         made.turn_to("look")
         assert wait_for(lambda: made.generation == before + 2)
         assert made.wait(LONG)
+        assert made.panel.edited == ""
         assert answer_of(made) == "Paris"
     finally:
         made.close()

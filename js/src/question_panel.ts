@@ -35,19 +35,11 @@ function render({ model, el, signal }: RenderProps<QuestionState>): void {
     write: (tab) => kernel.send({ kind: "tab", tab }),
   });
   keepKeys(tabs.node, signal);
+  const edited = element("span", { class: "mw-edited" });
+  const row = element("div", { class: "mw-tabs" }, tabs.node, edited);
   const status = statusLine(model, signal, kernel);
   const error = element("p", { class: "mw-failed", role: "alert" });
-  const text = element(
-    "div",
-    { class: "mw-text" },
-    words.node,
-    answer.node,
-    ask.node,
-    tabs.node,
-    status.node,
-    error,
-    notes,
-  );
+  const text = element("div", { class: "mw-text" }, words.node, answer.node, ask.node, row, status.node, error, notes);
   root.append(picture.node, text);
   el.append(root);
 
@@ -57,6 +49,7 @@ function render({ model, el, signal }: RenderProps<QuestionState>): void {
   const update = () => {
     for (const part of [words, picture, ask, answer, tabs, status]) part.update();
     tabs.node.hidden = !model.get("editable");
+    edited.textContent = model.get("tab") === "look" ? model.get("edited") : ""; // the editor has a switch that says it
     answer.node.hidden = model.get("tab") === "edit"; // answers before and after stand in the editor
     error.textContent = kernel.silent() ? SILENT : model.get("error");
     const texts = model.get("notes");
@@ -67,7 +60,7 @@ function render({ model, el, signal }: RenderProps<QuestionState>): void {
   };
   for (const name of ["question", "span", "words", "answer", "top", "notes", "state", "message", "error"] as const)
     model.on(`change:${name}`, update);
-  for (const name of ["can_undo", "can_redo", "image", "pictured", "generation", "tab", "editable"] as const)
+  for (const name of ["can_undo", "can_redo", "image", "pictured", "generation", "tab", "editable", "edited"] as const)
     model.on(`change:${name}`, update);
   keepHeight(model, root, signal);
   dropTarget(root, signal, (file) => void upload(file, kernel.send));

@@ -153,11 +153,9 @@ class Applicable:
 
         to_peft(self, folder, overwrite)
 
-    def _not_baked(self) -> None:
+    def _not_baked(self, so: str = "applying it would count twice") -> None:
         if any(term.serial in self.vlm.side_terms.baked for term in self.terms):
-            raise EditError(
-                "the edit is in the model's weights, so applying it would count twice; call unbake() first."
-            )
+            raise EditError(f"the edit is in the model's weights, so {so}; call unbake() first.")
 
 
 @dataclass(eq=False)
@@ -227,7 +225,7 @@ class Edit(Applicable):
 
     @lam.setter
     def lam(self, lam: float) -> None:
-        self._not_baked()
+        self._not_baked("its lam cannot change there")
         if not isinstance(self.term, RidgeTerm):
             raise EditError(f"lam={lam!r}: an edit by {self.method} has no lambda.")
         self.vlm.side_terms.set_lam([self.term], check_lam(lam))

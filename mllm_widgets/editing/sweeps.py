@@ -184,7 +184,7 @@ def _lams(lams: Any, squares: list[float]) -> np.ndarray:
     values = np.array([check_lam(float(lam) if isinstance(lam, np.floating) else lam) for lam in lams], dtype=float)
     if not len(values) or (np.diff(values) <= 0).any():
         raise EditError(
-            f"lams={list(values)!r} are not ascending; expected different numbers >= 0, the smallest first."
+            f"lams={values.tolist()!r} are not ascending; expected different numbers >= 0, the smallest first."
         )
     return values
 

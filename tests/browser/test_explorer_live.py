@@ -331,6 +331,7 @@ def test_the_answer_is_edited_on_a_tab_and_the_views_follow_the_edited_model(lab
     radio.focus()
     radio.press("ArrowLeft")
     expect(explorer.locator(".mw-answers b")).to_have_text("Rome", timeout=20_000)
+    expect(explorer.locator(".mw-edited")).to_have_text("This is the edited model: 1 edit applied.")
     settled(lab, QUESTION)
     wanted = lab.ask_kernel("print(mw.causal_trace(vlm, question, corruption=explorer.trace.corruption).clean)")
     says(lab, f"abs(explorer.trace.clean - {float(wanted)}) < 1e-5 and explorer.trace.answer.text == 'Rome'")

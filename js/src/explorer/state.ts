@@ -27,6 +27,7 @@ export interface QuestionState {
   can_redo: boolean;
   tab: "look" | "edit";
   editable: boolean; // has the question a constraint, at which it can be edited?
+  edited: string; // what edits the model has that the views are of
   takes_pictures: boolean;
   head: string; // code that loads the model and asks
   code: string; // code that computes what is on show

@@ -50,6 +50,16 @@ class Findings:
             self.errors["flow"] = NO_PATCHES
 
     @property
+    def edited(self) -> str:
+        """Which edits the model has that this was found of, in words; empty for the original one."""
+        if self.state is None:
+            return ""
+        inside = sum(len(group) for group in self.state[0])
+        counts = ((len(self.state) - 1, "applied"), (inside, "in its weights"))
+        told = ", ".join(f"{count} edit{'s' * (count > 1)} {where}" for count, where in counts if count)
+        return told and f"This is the edited model: {told}."
+
+    @property
     def visual(self) -> tuple[int, ...]:
         """Positions of the visual tokens."""
         return tuple(int(p) for p in np.flatnonzero(self.encoded.visual))

@@ -122,6 +122,7 @@ class Views:
             "answer": "" if found.answer is None else found.answer.text,
             "top": [{"token": labels.visible(text), "p": p} for text, p in top],
             "notes": [note for part, note in found.errors.items() if not isinstance(part, Trial)],
+            "edited": found.edited,
             "pictured": self.grid is not None and self.edit is None,
         }
 
