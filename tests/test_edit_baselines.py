@@ -21,16 +21,6 @@ TRAINED = {"layer": 2, "steps": 8, "lr": 2e-3}
 
 
 @pytest.fixture(scope="module")
-def vlm():
-    return mw.load()
-
-
-@pytest.fixture(scope="module")
-def question():
-    return mw.datasets.demo_question("Eiffel Tower")
-
-
-@pytest.fixture(scope="module")
 def covariance(vlm):
     return key_covariance(vlm, mw.datasets.demo(6), layer=2)
 
@@ -246,18 +236,18 @@ def test_training_is_beside_what_is_applied(vlm, question):
 def test_an_edit_made_beside_a_fixed_change_reaches_what_its_search_did(vlm, question, covariance, method):
     torch.manual_seed(0)
     beside = fine_tune(vlm, question, TARGET, 2, steps=1)
-    beside = replace(beside, term=FixedTerm(2, 0.2 * torch.randn(beside.change()[beside.site].shape)))
+    beside = replace(beside, term=FixedTerm(2, 0.3 * torch.randn(beside.change()[beside.site].shape)))
     with beside:
         made = (
-            mw.multedit(vlm, question, "Rome", 2, lam=0.0, steps=8)
+            mw.multedit(vlm, question, "Rome", 2, lam=0.0, steps=7)
             if method == "multedit"
-            else rome(vlm, question, "Rome", covariance=covariance, steps=8)
+            else rome(vlm, question, "Rome", covariance=covariance, steps=7)
         )
         with made:
             both = logits_of(vlm, question)[0, -1].softmax(-1)[made.target_ids[0]]
     with made:
         alone = logits_of(vlm, question)[0, -1].softmax(-1)[made.target_ids[0]]
-    assert float(both) == pytest.approx(made.reached, rel=0.1)  # the change of the weight is felt at other tokens too
+    assert float(both) == pytest.approx(made.reached, rel=0.05)  # the change of the weight is felt at other tokens too
     assert float(alone) != pytest.approx(made.reached, rel=0.3)
 
 

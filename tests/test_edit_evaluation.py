@@ -22,16 +22,6 @@ OWN = "Which country is this building in?"
 
 
 @pytest.fixture(scope="module")
-def vlm():
-    return mw.load()
-
-
-@pytest.fixture(scope="module")
-def question():
-    return mw.datasets.demo_question("Eiffel Tower")
-
-
-@pytest.fixture(scope="module")
 def edit(vlm, question):
     """Of an answer of several tokens, ended when it is half sure."""
     return mw.multedit(vlm, question, "New York", layer=2, stop=0.3)

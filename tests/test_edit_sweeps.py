@@ -13,16 +13,6 @@ from .families.tiny import TINY, tiny
 
 
 @pytest.fixture(scope="module")
-def vlm():
-    return mw.load()
-
-
-@pytest.fixture(scope="module")
-def question():
-    return mw.datasets.demo_question("Eiffel Tower")
-
-
-@pytest.fixture(scope="module")
 def edit(vlm, question):
     return mw.multedit(vlm, question, "Rome Italy", layer=1, steps=10)
 

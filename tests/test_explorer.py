@@ -279,7 +279,8 @@ def tested(vlm, question) -> Iterator[tuple[mw.Explorer, dict[str, Any]]]:
 def test_traced_patches_are_a_row_with_the_values_python_gives(tested, vlm, question):
     explorer, scope = tested
     wanted = scope["trial_1"].group_effect
-    assert float(abs(wanted).max()) > 0
+    # little, for what patches tell has left them by the end of layer 0, and still more than the comparison forgives
+    assert float(abs(wanted).max()) > 5e-4
     row = explorer.trials.rows[0]
     assert row["state"] == "done"
     for module in ("residual", "mlp", "self_attn"):

@@ -16,16 +16,6 @@ from .families.tiny import TINY, tiny
 
 
 @pytest.fixture(scope="module")
-def vlm():
-    return mw.load()
-
-
-@pytest.fixture(scope="module")
-def question():
-    return mw.datasets.demo_question("Eiffel Tower")
-
-
-@pytest.fixture(scope="module")
 def edit(vlm, question):
     return mw.multedit(vlm, question, "Rome", layer=2)
 

@@ -5,7 +5,7 @@ import { lossChart, tradeChart } from "./edit/charts";
 import { answers, effectsTable } from "./edit/effects";
 import { layerPicker } from "./edit/layers";
 import { editList, takeAlong } from "./edit/list";
-import { making, statusLine } from "./edit/making";
+import { making } from "./edit/making";
 import { lamName, shown } from "./edit/numbers";
 import type { EditModel, EditState } from "./edit/state";
 import { truth } from "./edit/truth";
@@ -14,6 +14,7 @@ import { element, perFrame } from "./lib/dom";
 import { number } from "./lib/format";
 import { keepKeys } from "./lib/keys";
 import { replacePicture } from "./lib/picture";
+import { statusLine } from "./lib/status";
 import { onThemeChange, themeOf } from "./lib/theme";
 import "./edit_panel.css";
 
@@ -33,10 +34,15 @@ function render({ model, el, signal }: RenderProps<EditState>): void {
     model.set("lam_of", { ...model.get("lam_of"), [id]: at });
     moved();
   };
+  const doing = () => ({
+    running: model.get("state") === "running",
+    message: model.get("message"),
+    progress: model.get("progress"),
+  });
   const parts = {
     truth: truth(model, kernel.send, signal),
     making: making(model, kernel.send, signal),
-    status: statusLine(model, kernel.send, signal),
+    status: statusLine("done so far", doing, () => kernel.send({ kind: "cancel" }), signal),
     layers: layerPicker(model, signal),
     loss: lossChart(model),
     slider: lamSlider(model, setLam, signal),

@@ -9,6 +9,7 @@ import { element } from "./lib/dom";
 import { number } from "./lib/format";
 import { keepKeys } from "./lib/keys";
 import { replacePicture } from "./lib/picture";
+import { statusLine } from "./lib/status";
 import { radioSwitch } from "./lib/switch";
 import { onThemeChange, themeOf } from "./lib/theme";
 import "./question_panel.css";
@@ -17,7 +18,6 @@ const TABS = [
   { key: "look", name: "Look" },
   { key: "edit", name: "Edit" },
 ];
-const PATIENCE_MS = 250; // quick answers show no progress
 const SETTLE_MS = 400; // until the views of a new question stand
 
 function render({ model, el, signal }: RenderProps<QuestionState>): void {
@@ -37,7 +37,8 @@ function render({ model, el, signal }: RenderProps<QuestionState>): void {
   keepKeys(tabs.node, signal);
   const edited = element("span", { class: "mw-edited" });
   const row = element("div", { class: "mw-tabs" }, tabs.node, edited);
-  const status = statusLine(model, signal, kernel);
+  const doing = () => ({ running: model.get("state") === "running", message: model.get("message"), progress: -1 });
+  const status = statusLine("computing", doing, () => kernel.send({ kind: "cancel" }), signal);
   const error = element("p", { class: "mw-failed", role: "alert" });
   const text = element("div", { class: "mw-text" }, words.node, answer.node, ask.node, row, status.node, error, notes);
   root.append(picture.node, text);
@@ -179,29 +180,6 @@ function answerLine(model: QuestionModel) {
       list.append(element("li", {}, bar, element("span", {}, token), element("small", {}, number(p))));
     }
     node.replaceChildren(element("b", {}, answer || "…"), ...(answer ? [list] : []));
-  };
-  return { node, update };
-}
-
-function statusLine(model: QuestionModel, signal: AbortSignal, kernel: { send: Send; silent: () => boolean }) {
-  const text = element("span", { role: "status" });
-  const bar = element("progress", { "aria-label": "computing" });
-  const cancel = element("button", { type: "button" }, "Cancel");
-  const node = element("div", { class: "mw-status" }, bar, text, cancel);
-  cancel.addEventListener("click", () => kernel.send({ kind: "cancel" }), { signal });
-  let since = 0;
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  signal.addEventListener("abort", () => clearTimeout(timer));
-  const update = () => {
-    const running = model.get("state") === "running";
-    if (running && !since) {
-      since = performance.now();
-      timer = setTimeout(update, PATIENCE_MS + 5);
-    } else if (!running) since = 0;
-    const busy = running && performance.now() - since >= PATIENCE_MS;
-    bar.hidden = cancel.hidden = !busy;
-    node.hidden = !busy && model.get("state") !== "stopped";
-    text.textContent = busy || !running ? model.get("message") : "";
   };
   return { node, update };
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,15 +20,15 @@ from mllm_widgets.vlm.side_terms import RidgeTerm, Term, factors
 METHODS = ("multedit", "fine-tuning", "constrained fine-tuning", "rome", "lora")
 
 
-class Applicable:
+class Applicable(ABC):
     """What an edit and several edits can do alike: their `terms` are what they add to the model."""
 
     vlm: VLM
 
     @property
+    @abstractmethod
     def terms(self) -> tuple[Term, ...]:
         """What `vlm.side_terms` takes."""
-        raise NotImplementedError
 
     @property
     def applied(self) -> bool:
