@@ -685,8 +685,10 @@ def test_editing_has_a_tab_and_the_views_follow_the_edited_model(vlm, question):
         made.turn_to("edit")
         editor = made.edit_panel
         assert editor is not None
-        assert made.children == (made.panel, editor)
-        assert made.panel.pictured is False, "the question's picture stands where no view shows it"
+        assert made.children[0] is made.panel
+        assert made.children[-1] is editor
+        assert len(made.children) == 4, "the views stay in the page, where the panel shows one tab or the other"
+        assert made.panel.editing
         editor.make("Rome", layer=2)
         assert editor.wait(LONG)
         assert made.wait(LONG)
@@ -700,10 +702,11 @@ def test_editing_has_a_tab_and_the_views_follow_the_edited_model(vlm, question):
         assert made.trace.answer.text == "Rome"
         expected = mw.causal_trace(vlm, question, corruption=made.trace.corruption)  # of the model as it is, edited
         np.testing.assert_allclose(made.trace.restored, expected.restored, atol=1e-5)
-        made.turn_to("edit")
+        made.panel.set_state({"tab": "edit"})  # as the page does, which needs no kernel for it
         assert made.edit_panel is editor, "the panel is made once"
         editor.revert()
-        made.turn_to("look")
+        made.panel.set_state({"tab": "look"})
+        assert made.edit_panel is None
         assert wait_for(lambda: made.generation == before + 2)
         assert made.wait(LONG)
         assert made.panel.edited == ""
@@ -737,6 +740,8 @@ def test_edits_stay_when_something_else_is_asked_and_go_when_the_explorer_is_clo
         assert (made.panel.tab, made.panel.editable) == ("look", False)
         with pytest.raises(WidgetError, match="no constraint"):
             made.turn_to("edit")
+        made.panel.set_state({"tab": "edit"})
+        assert (made.panel.tab, "no constraint" in made.panel.error) == ("look", True)
         with pytest.raises(WidgetError, match="'look' and 'edit'"):
             made.turn_to("sing")
     finally:

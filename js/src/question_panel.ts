@@ -7,6 +7,7 @@ import { wordMarker } from "./explorer/words";
 import { copyText } from "./lib/copy";
 import { element } from "./lib/dom";
 import { number } from "./lib/format";
+import { away, disable, onKernel } from "./lib/kernel";
 import { keepKeys } from "./lib/keys";
 import { replacePicture } from "./lib/picture";
 import { statusLine } from "./lib/status";
@@ -32,8 +33,16 @@ function render({ model, el, signal }: RenderProps<QuestionState>): void {
   const notes = element("ul", { class: "mw-notes", "aria-label": "why a view is missing" });
   const tabs = radioSwitch("what is on show", TABS, signal, {
     read: () => model.get("tab"),
-    write: (tab) => kernel.send({ kind: "tab", tab }),
+    write: (tab) => {
+      // the edit panel is the kernel's to make; from then on both stand in the page
+      if (model.get("editing")) turn(tab as "look" | "edit");
+      else kernel.send({ kind: "tab", tab });
+    },
   });
+  const turn = (tab: "look" | "edit") => {
+    model.set("tab", tab);
+    model.save_changes();
+  };
   keepKeys(tabs.node, signal);
   const edited = element("span", { class: "mw-edited" });
   const row = element("div", { class: "mw-tabs" }, tabs.node, edited);
@@ -50,6 +59,9 @@ function render({ model, el, signal }: RenderProps<QuestionState>): void {
   const update = () => {
     for (const part of [words, picture, ask, answer, tabs, status]) part.update();
     tabs.node.hidden = !model.get("editable");
+    root.dataset.tab = model.get("tab"); // shows what stands under it: question_panel.css
+    for (const input of tabs.node.querySelectorAll("input"))
+      disable(input, away(model) && !model.get("editing") && input.value !== model.get("tab"));
     edited.textContent = model.get("tab") === "look" ? model.get("edited") : ""; // the editor has a switch that says it
     answer.node.hidden = model.get("tab") === "edit"; // answers before and after stand in the editor
     error.textContent = kernel.silent() ? SILENT : model.get("error");
@@ -61,8 +73,10 @@ function render({ model, el, signal }: RenderProps<QuestionState>): void {
   };
   for (const name of ["question", "span", "words", "answer", "top", "notes", "state", "message", "error"] as const)
     model.on(`change:${name}`, update);
-  for (const name of ["can_undo", "can_redo", "image", "pictured", "generation", "tab", "editable", "edited"] as const)
+  for (const name of ["can_undo", "can_redo", "image", "pictured", "generation", "tab"] as const)
     model.on(`change:${name}`, update);
+  for (const name of ["editable", "editing", "edited"] as const) model.on(`change:${name}`, update);
+  onKernel(model, update, signal);
   keepHeight(model, root, signal);
   dropTarget(root, signal, (file) => void upload(file, kernel.send));
   onThemeChange(dark, signal);
@@ -164,7 +178,7 @@ function thumbnail(model: QuestionModel, signal: AbortSignal) {
       url = URL.createObjectURL(new Blob([buffer.slice(byteOffset, byteOffset + byteLength) as ArrayBuffer]));
       node.src = url;
     }
-    node.hidden = !image.byteLength || model.get("pictured");
+    node.hidden = !image.byteLength || (model.get("pictured") && model.get("tab") === "look");
   };
   return { node, update };
 }

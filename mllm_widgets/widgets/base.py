@@ -92,10 +92,12 @@ class Widget(Pictured, anywidget.AnyWidget):
     """Base of all widgets.
 
     picture_id: how the live view finds the PNG it replaces.
+    offline: True in the state of a page that has no kernel: what needs one is disabled there, and says so.
     lock: held while traits change; widgets that are steered together share one, so that none waits for another that waits for it.
     """
 
     picture_id = traitlets.Unicode("").tag(sync=True)
+    offline = traitlets.Bool(False).tag(sync=True)
 
     def __init__(self, *, lock: Any = None, **traits: Any) -> None:
         unknown = sorted(set(traits) - set(self.trait_names()))

@@ -313,11 +313,24 @@ def test_a_silent_kernel_is_said(lab: Lab, explorer: Locator) -> None:
     expect(explorer.locator(".mw-asking .mw-failed")).to_be_empty()
 
 
+def turns_without_a_kernel(lab: Lab, explorer: Locator, tab: Locator) -> None:
+    """While the kernel is busy the page turns from tab to tab by itself."""
+    lab.page.evaluate(
+        """() => { const s = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;
+          window.busy = s.requestExecute({code: "import time; time.sleep(3)", store_history: false}).done; }"""
+    )
+    for name, shown, hidden in (("Look", ".mw-heatmap", ".mw-editing"), ("Edit", ".mw-editing", ".mw-heatmap")):
+        tab.get_by_role("radio", name=name).check(timeout=500)
+        expect(explorer.locator(shown)).to_be_visible(timeout=500)
+        expect(explorer.locator(hidden)).to_be_hidden(timeout=500)
+    lab.page.evaluate("() => window.busy")
+
+
 def test_the_answer_is_edited_on_a_tab_and_the_views_follow_the_edited_model(lab: Lab, explorer: Locator) -> None:
     tab = explorer.get_by_role("radiogroup", name="what is on show")
     tab.get_by_role("radio", name="Edit").check()
     editor = explorer.locator(".mw-editing")
-    expect(explorer.locator(".mw-patches")).to_have_count(0)
+    expect(explorer.locator(".mw-patches")).to_be_hidden()
     expect(explorer.locator(".mw-asking .mw-thumbnail")).to_be_visible()
     target = editor.get_by_role("textbox", name="target")
     expect(editor.locator(".mw-says b").first).to_have_text("Paris", timeout=20_000)
@@ -327,6 +340,7 @@ def test_the_answer_is_edited_on_a_tab_and_the_views_follow_the_edited_model(lab
     assert lab.ask_kernel("print(mw.ask(vlm, question).text)").strip() == "Rome"
     assert faults(lab) == []
     lab.screenshot("explorer-edit", explorer)
+    turns_without_a_kernel(lab, explorer, tab)
     radio = tab.get_by_role("radio", name="Edit")
     radio.focus()
     radio.press("ArrowLeft")

@@ -71,6 +71,7 @@ export interface Curve {
 export interface EditState {
   version: number;
   picture_id: string;
+  offline: boolean;
   question: string;
   span: number[]; // where the constraint stands; empty without one
   image: DataView;

@@ -11,6 +11,7 @@ export interface Word {
 export interface QuestionState {
   version: number;
   picture_id: string;
+  offline: boolean;
   generation: number; // counts the questions asked
   question: string;
   span: number[]; // where the constraint stands; empty without one
@@ -27,6 +28,7 @@ export interface QuestionState {
   can_redo: boolean;
   tab: "look" | "edit";
   editable: boolean; // has the question a constraint, at which it can be edited?
+  editing: boolean; // does the edit panel stand beside the views, so that a tab is a matter of style?
   edited: string; // what edits the model has that the views are of
   takes_pictures: boolean;
   head: string; // code that loads the model and asks
@@ -48,6 +50,7 @@ export interface TrialRow {
 export interface TrialsState {
   version: number;
   picture_id: string;
+  offline: boolean;
   layers: number;
   modules: { key: string; name: string }[];
   module: string;
@@ -63,6 +66,7 @@ export interface TrialsState {
 export interface LensState {
   version: number;
   picture_id: string;
+  offline: boolean;
   layers: number[];
   positions: number[];
   names: string[];

@@ -18,6 +18,7 @@ export interface Row {
 export interface HeatmapState {
   version: number;
   picture_id: string;
+  offline: boolean;
   question: string;
   span: number[];
   answer: string;

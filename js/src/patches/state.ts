@@ -6,6 +6,7 @@ import { decode, type WireTensor } from "../lib/tensor";
 export interface PatchState {
   version: number;
   picture_id: string;
+  offline: boolean;
   image: DataView;
   picture_size: number[];
   question: string;

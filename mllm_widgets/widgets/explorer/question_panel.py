@@ -22,10 +22,10 @@ class QuestionPanel(Widget):
 
     Notes
     -----
-    Traits are written by the kernel alone, in step with js/src/explorer/state.ts.  The front end sends messages, each with a growing `id`, which comes back in
+    Traits are written by the kernel, in step with js/src/explorer/state.ts.  The front end sends messages, each with a growing `id`, which comes back in
     `received`: {"kind": "ask", "text"}, {"kind": "constraint", "question", "start", "end"} (characters of it), {"kind": "picture", "name"} with the file as its
     buffer, {"kind": "undo"}, {"kind": "redo"}, {"kind": "trace", "patches"}, {"kind": "block", "patches"}, {"kind": "forget", "trial"}, {"kind": "tab", "tab"},
-    {"kind": "cancel"}.  `tab`: "look" or "edit". `editable`: has the question a constraint, at which it can be edited?
+    {"kind": "cancel"}.  `tab`: "look" or "edit"; the front end writes it, too, once both stand there (`editing`). `editable`: has the question a constraint, at which it can be edited?
     `edited`: what edits the model has that the views are of; empty for the original one.
     """
 
@@ -49,6 +49,7 @@ class QuestionPanel(Widget):
     can_redo = traitlets.Bool(False).tag(sync=True)
     tab = traitlets.Unicode("look").tag(sync=True)
     editable = traitlets.Bool(False).tag(sync=True)
+    editing = traitlets.Bool(False).tag(sync=True)
     edited = traitlets.Unicode("").tag(sync=True)
     takes_pictures = traitlets.Bool(True).tag(sync=True)
     head = traitlets.Unicode("").tag(sync=True)

@@ -65,6 +65,7 @@ class Session:
             heard=partial(hear, self),
             moved=self._moved,
             window_moved=self._window_moved,
+            turned=self._turned,
             set_to=self._set_to,
             takes_pictures=vlm.family.pictures != "none",
         )
@@ -149,18 +150,32 @@ class Session:
         with self.lock:
             if tab not in TABS:
                 raise WidgetError(f"tab={tab!r} is none of an Explorer's; there are {' and '.join(map(repr, TABS))}.")
-            self.views.turn_to(self._editor() if tab == "edit" else None)
+            editor = self._editor() if tab == "edit" else self.views.editor
+            self.views.turn_to(editor, tab == "edit")
             self._tell(tab=tab, **self.views.answer(self.findings))
         self._look_again()
 
+    def _turned(self, change: Any) -> None:
+        """The front end shows the other tab."""
+        now = TABS[self.views.edit is not None]
+        if change["new"] == now:
+            return
+        try:
+            self.turn_to(change["new"])
+        except WidgetError as error:
+            self._tell(tab=now, error=str(error))
+
+    def _known_editor(self) -> EditPanel | None:
+        """The panel that edits the question on show, if there is one."""
+        return next((editor for known, editor in self._editors if known is self.view.question), None)
+
     def _editor(self) -> EditPanel:
-        """The panel that edits the question on show; made once, for its edits stay."""
+        """The same, made if there is none; once, for its edits stay."""
         from mllm_widgets.widgets.edit_panel import EditPanel  # which takes parts of this package
 
-        question = self.view.question
-        for known, editor in self._editors:
-            if known is question:
-                return editor
+        question, known = self.view.question, self._known_editor()
+        if known is not None:
+            return known
         if question.constraint is None:
             raise WidgetError(
                 "the question has no constraint, and an edit is made at its last token; mark some of its words first."
@@ -205,7 +220,7 @@ class Session:
                 message="",
                 error="",
             )
-            self.views.edit = self._editor() if editing else None
+            self.views.turn_to(self._editor() if editing else self._known_editor(), editing)
             self._tell(tab=TABS[editing], editable=view.question.constraint is not None)
             self._install(found, view)
             self.work.submit(view)

@@ -31,6 +31,10 @@ STEERED = {  # settings of the single views that a user changes; window, layer, 
     "lens": ("top_k",),
     "trials": ("module",),
 }
+LOOK, EDIT = (
+    "mw-tab-look",
+    "mw-tab-edit",
+)  # classes of what stands under each tab: the page shows one of them, with no kernel
 COLUMN = "1 1 max(400px, 40%)"  # two columns where there is room for them
 
 
@@ -50,18 +54,23 @@ class Views:
         heard: Callable[[dict[str, Any], list[Any]], None],
         moved: Callable[[], None],
         window_moved: Callable[[Any], None],
+        turned: Callable[[Any], None],
         set_to: Callable[[str, str, Any, Any], None],
         takes_pictures: bool,
     ) -> None:
         self._box, self._lock, self._window_moved, self._set_to = box, lock, window_moved, set_to
         self.panel = QuestionPanel(heard, lock=lock, takes_pictures=takes_pictures)
+        self.panel.observe(turned, "tab")
         self.trials = TrialsPanel(heard, lock=lock, layers=layers)
         self.selection = Selection(lock, moved, token=view.token, layer=view.layer)
         self.heatmap: TraceHeatmap | None = None
         self.grid: PatchGrid | None = None
         self.lens: LensPanel | None = None
-        self.edit: EditPanel | None = None  # while it is on show
+        self.editor: EditPanel | None = None  # in the box, once it was made
+        self.edit: EditPanel | None = None  # the same, while it is on show
         self._columns = tuple(ipywidgets.VBox(layout={"flex": COLUMN, "min_width": "0"}) for _ in range(2))
+        for column in self._columns:
+            column.add_class(LOOK)
         self.panel.layout.flex = "1 1 100%"
         for widget in (self.panel, self.trials):
             widget.layout.min_width = "0"
@@ -86,7 +95,7 @@ class Views:
         for widget in (self.heatmap, self.grid, self.lens):
             if widget is not None:
                 widget.close()
-        self.heatmap = self.grid = self.lens = self.edit = None
+        self.heatmap = self.grid = self.lens = self.editor = self.edit = None
 
     def show(self, found: Findings, view: View) -> None:
         """Show what is known about the question on show."""
@@ -123,7 +132,8 @@ class Views:
             "top": [{"token": labels.visible(text), "p": p} for text, p in top],
             "notes": [note for part, note in found.errors.items() if not isinstance(part, Trial)],
             "edited": found.edited,
-            "pictured": self.grid is not None and self.edit is None,
+            "pictured": self.grid is not None,
+            "editing": self.editor is not None,
         }
 
     @property
@@ -138,12 +148,13 @@ class Views:
         now = {key: getattr(getattr(self, key[0]), key[1], usual) for key, usual in self._usual.items()}
         return {key: value for key, value in now.items() if value != self._usual[key]}
 
-    def turn_to(self, edit: EditPanel | None) -> None:
-        """Show an edit panel in the place of the views, or the views."""
-        self.edit = edit
-        if edit is not None:
-            edit.layout.flex = "1 1 100%"
-            edit.layout.min_width = "0"
+    def turn_to(self, editor: EditPanel | None, shown: bool) -> None:
+        """Show an edit panel in the place of the views, or the views; the panel stays in the box, out of sight."""
+        self.editor, self.edit = editor, editor if shown else None
+        if editor is not None:
+            editor.layout.flex = "1 1 100%"
+            editor.layout.min_width = "0"
+            editor.add_class(EDIT)
         self._arrange()
 
     def pictures(self) -> list[Image.Image]:
@@ -164,8 +175,8 @@ class Views:
             if children != column.children:
                 column.children = children
         children = (self.panel, *(column for column in self._columns if column.children))
-        if self.edit is not None:
-            children = (self.panel, self.edit)
+        if self.editor is not None:
+            children = (*children, self.editor)
         if children != self._box.children:
             self._box.children = children
 
