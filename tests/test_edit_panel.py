@@ -17,6 +17,7 @@ from PIL import Image
 import mllm_widgets as mw
 from mllm_widgets.errors import EditError, WidgetError
 from mllm_widgets.widgets import wire
+from mllm_widgets.widgets.base import Widget
 from mllm_widgets.widgets.edit_panel import applied, measure, plain, probes, work
 from mllm_widgets.widgets.edit_panel.view import View
 from tests.families.tiny_llava import llava_next
@@ -683,8 +684,8 @@ def test_every_trait_that_changes_is_watched_by_the_front_end():
     source = (STATE_TS.parent.parent / "edit_panel.ts").read_text()
     watched = set(re.findall(r'"(\w+)"', source[source.index("const MODEL") : source.index("function render")]))
     ours = {name for name in mw.EditPanel.class_traits(sync=True) if not name.startswith("_")}
-    ours -= set(anywidget.AnyWidget.class_traits(sync=True))
-    fixed = {"version", "picture_id", "question", "span", "image", "colors", "head", "code", "received"}
+    ours -= set(Widget.class_traits(sync=True))  # which other code sees to
+    fixed = {"version", "question", "span", "image", "colors", "head", "code", "received"}
     assert watched == ours - fixed
 
 

@@ -24,6 +24,7 @@ from mllm_widgets.errors import WidgetError
 from mllm_widgets.results import TokenInfo
 from mllm_widgets.vlm.geometry import Grid, VisualGeometry
 from mllm_widgets.widgets import patch_view, wire
+from mllm_widgets.widgets.shots import SIGNATURE
 from tests.families.tiny_llava import llava_next
 from tests.families.tiny_llava import question as tiny_question
 from tests.patch_maps import patch_map
@@ -400,12 +401,12 @@ def test_the_picture_travels_small(size, kind):
 
 def test_a_display_is_the_picture_and_then_the_live_grid(shown, monkeypatch):
     displayed: list[dict[str, Any]] = []
-    monkeypatch.setattr("IPython.display.display", lambda data, raw, metadata=None: displayed.append(data))
+    monkeypatch.setattr("IPython.display.display", lambda data, **_: displayed.append(data))
     grid = mw.PatchGrid(shown)
     grid._ipython_display_()
     still, view = displayed
     assert base64.b64decode(still["image/png"]).startswith(b"\x89PNG")
-    assert still["image/png"].startswith(grid.picture_id)
+    assert still["image/png"][SIGNATURE] == grid.picture_id
     assert view["application/vnd.jupyter.widget-view+json"]["model_id"] == grid.model_id
 
 

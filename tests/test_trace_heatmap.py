@@ -28,6 +28,7 @@ from mllm_widgets.errors import WidgetError
 from mllm_widgets.results import TokenInfo
 from mllm_widgets.tracing import filling
 from mllm_widgets.widgets import trace_heatmap, trace_view, wire
+from mllm_widgets.widgets.shots import SIGNATURE
 
 STATE_TS = Path(__file__).resolve().parent.parent / "js" / "src" / "heatmap" / "state.ts"
 BATCH = 20  # so that a map of the demo model takes several passes
@@ -620,7 +621,7 @@ def test_the_picture_is_of_the_module_and_window_on_show(show, trace):
 def displayed(monkeypatch):
     shown: list[dict[str, Any]] = []
 
-    def display(data, raw, metadata=None):
+    def display(data, raw, metadata=None, display_id=None):
         assert raw
         shown.append({**data, "metadata": metadata} if metadata else data)
 
@@ -638,10 +639,10 @@ def test_a_display_is_the_picture_and_then_the_live_map(show, trace, displayed):
     assert base64.b64decode(picture["image/png"]).startswith(b"\x89PNG")
     assert picture["text/plain"] == repr(heatmap)
     assert view["application/vnd.jupyter.widget-view+json"]["model_id"] == heatmap.model_id
-    assert len(heatmap.picture_id) == 112
-    assert picture["image/png"].startswith(heatmap.picture_id)
+    assert len(heatmap.picture_id) == 68
+    assert picture["image/png"][SIGNATURE] == heatmap.picture_id
     other._ipython_display_()
-    assert not displayed[2]["image/png"].startswith(heatmap.picture_id)  # though it shows the same map
+    assert displayed[2]["image/png"][SIGNATURE] != heatmap.picture_id  # though it shows the same map
 
 
 def test_before_the_first_map_the_live_view_is_displayed_alone(show, setup, displayed, gate):

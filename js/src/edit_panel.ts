@@ -81,7 +81,7 @@ function render({ model, el, signal }: RenderProps<EditState>): void {
   const soon = perFrame(update, signal);
   for (const name of WATCHED) model.on(`change:${name}`, soon);
   onThemeChange(soon, signal);
-  replacePicture(model.get("picture_id"), signal);
+  replacePicture(model, signal);
   requestAnimationFrame(update);
   update();
 }

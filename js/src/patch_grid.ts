@@ -47,7 +47,7 @@ function render({ model, el, signal }: RenderProps<PatchState>): void {
   const rebuild = perFrame(build, signal);
   for (const name of CONTENT) model.on(`change:${name}`, rebuild);
   signal.addEventListener("abort", () => shown.abort());
-  replacePicture(model.get("picture_id"), signal);
+  replacePicture(model, signal);
   build();
 }
 

@@ -80,7 +80,7 @@ function render({ model, el, signal }: RenderProps<QuestionState>): void {
   keepHeight(model, root, signal);
   dropTarget(root, signal, (file) => void upload(file, kernel.send));
   onThemeChange(dark, signal);
-  replacePicture(model.get("picture_id"), signal);
+  replacePicture(model, signal);
   requestAnimationFrame(dark);
   dark();
   update();

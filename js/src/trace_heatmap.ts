@@ -34,7 +34,7 @@ function render({ model, el, signal }: RenderProps<HeatmapState>): void {
     map.update();
   };
   for (const name of WATCHED) model.on(`change:${name}`, update);
-  replacePicture(model.get("picture_id"), signal);
+  replacePicture(model, signal);
   update();
 }
 

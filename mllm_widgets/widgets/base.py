@@ -6,7 +6,6 @@ that is not trusted, an offline page) the PNG is what a reader sees.
 
 from __future__ import annotations
 
-import base64
 import io
 import threading
 from pathlib import Path
@@ -20,8 +19,9 @@ from PIL import Image, PngImagePlugin
 
 from mllm_widgets.errors import WidgetError
 
+from .shots import ASIDE, Shots
+
 STATIC = Path(__file__).resolve().parent.parent / "static"
-_SIGNATURE = 112  # base64 characters: the PNG's header and the widget's id, which make it one of a kind
 
 
 class WholeNumber(traitlets.Int):
@@ -49,9 +49,16 @@ def bundle(name: str) -> Path:
 
 
 class Pictured(ipywidgets.Widget if TYPE_CHECKING else object):
-    """A widget that is displayed as a PNG and then as a live view, which hides the PNG: its `picture_id` says which."""
+    """A widget that is displayed as a PNG and then as a live view, which hides the PNG: its `picture_id` says which.
+
+    shots: the outputs that hold its picture; widgets that are drawn as one share them.
+    """
 
     picture_id: Any
+    outputs: Any
+    taken: Any
+    auto_snapshot: Any
+    shots: Shots
 
     def picture(self) -> Image.Image:
         """What is shown, as an RGB picture."""
@@ -67,19 +74,23 @@ class Pictured(ipywidgets.Widget if TYPE_CHECKING else object):
             Path(path).write_bytes(buffer.getvalue())
         return buffer.getvalue()
 
+    def snapshot(self) -> int:
+        """Draw the picture anew in each output that the widget was displayed in: what a reader of the saved notebook sees without a kernel.
+
+        Returns
+        -------
+        How many outputs there are; 0 for a widget that was displayed in a box only, which has no picture beside it.
+
+        Raises
+        ------
+        WidgetError: if there is nothing to draw yet.
+        """
+        return self.shots.take()
+
     def _ipython_display_(self) -> None:
         from IPython.display import display
 
-        try:
-            data = self.to_png()
-        except WidgetError:  # nothing to draw yet: the live view alone
-            pass
-        else:
-            png = base64.b64encode(data).decode()
-            self.picture_id = png[:_SIGNATURE]
-            width, height = Image.open(io.BytesIO(data)).size  # two pixels for each one on the page
-            size = {"image/png": {"width": width // 2, "height": height // 2}}
-            display({"image/png": png, "text/plain": repr(self)}, metadata=size, raw=True)
+        self.shots.display()
         if self.comm is not None:
             display({**(self._view() or {}), "text/plain": "(live view: run the notebook)"}, raw=True)
 
@@ -93,11 +104,17 @@ class Widget(Pictured, anywidget.AnyWidget):
 
     picture_id: how the live view finds the PNG it replaces.
     offline: True in the state of a page that has no kernel: what needs one is disabled there, and says so.
+    snapshots: a counter; the camera button counts it up, and a snapshot is taken.  `taken` counts those taken, `outputs` those that hold a picture.
+    auto_snapshot: take one when a change is complete, at most one a second.
     lock: held while traits change; widgets that are steered together share one, so that none waits for another that waits for it.
     """
 
     picture_id = traitlets.Unicode("").tag(sync=True)
     offline = traitlets.Bool(False).tag(sync=True)
+    snapshots = traitlets.Int(0).tag(sync=True)
+    taken = traitlets.Int(0).tag(sync=True)
+    outputs = traitlets.Int(0).tag(sync=True)
+    auto_snapshot = traitlets.Bool(False)
 
     def __init__(self, *, lock: Any = None, **traits: Any) -> None:
         unknown = sorted(set(traits) - set(self.trait_names()))
@@ -107,7 +124,9 @@ class Widget(Pictured, anywidget.AnyWidget):
             )
         # the worker publishes results while the main thread applies what the front end sent
         self._traits_lock = threading.RLock() if lock is None else lock
+        self.shots = Shots(self)
         super().__init__(**traits)
+        self.observe(lambda _: self.shots.ask(), "snapshots")
 
     def set_state(self, sync_data: dict[str, Any]) -> None:
         """Apply what the front end sent."""
@@ -118,6 +137,13 @@ class Widget(Pictured, anywidget.AnyWidget):
         """Tell observers and the front end; waits while another thread publishes, so that no change is lost between two messages."""
         with self._traits_lock:
             super().notify_change(change)
+        if self._drawn(change["name"]):
+            self.shots.changed()
+
+    def _drawn(self, name: str) -> bool:
+        """Does a change of a trait show in the picture?  What is being computed does not, until it is there."""
+        shows = name in self.keys and not name.startswith("_") and name not in ASIDE
+        return shows and getattr(self, "state", "idle") not in ("running", "waiting")
 
     def publish(self, **traits: Any) -> None:
         """Set several traits from any thread; the front end gets one message."""
@@ -128,5 +154,6 @@ class Widget(Pictured, anywidget.AnyWidget):
     def close(self) -> None:
         """Remove the widget; waits while another thread publishes, which would otherwise send to nobody half-way."""
         if hasattr(self, "_traits_lock"):  # Python closes what never came to be, too
+            self.shots.close(self)
             with self._traits_lock:
                 super().close()

@@ -31,6 +31,7 @@ class PatchGrid(Widget):
     flow: what `attention_contributions` returned, or a `PatchMap` of any values.
     layer: the layer shown at first; by default the one at which the visual tokens together write most.
     selected, top_k, threshold, scale, grid, mask_sinks, compare, opacity: the traits below, to begin with.
+    auto_snapshot: draw the picture that a saved notebook shows anew after each change, at most once a second.
 
     Raises
     ------

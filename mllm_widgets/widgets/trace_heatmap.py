@@ -36,6 +36,7 @@ class TraceHeatmap(Widget):
     window: layers restored together at first; the trace's own by default.
     module: which of the trace's modules is shown at first, "mlp", "self_attn" or "residual".
     batch_size: restored runs in one forward pass; lower it if memory runs out.
+    auto_snapshot: draw the picture that a saved notebook shows anew after each change, at most once a second.
 
     Raises
     ------

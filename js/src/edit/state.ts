@@ -72,6 +72,9 @@ export interface EditState {
   version: number;
   picture_id: string;
   offline: boolean;
+  snapshots: number;
+  taken: number;
+  outputs: number;
   question: string;
   span: number[]; // where the constraint stands; empty without one
   image: DataView;

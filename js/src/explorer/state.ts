@@ -12,6 +12,9 @@ export interface QuestionState {
   version: number;
   picture_id: string;
   offline: boolean;
+  snapshots: number;
+  taken: number;
+  outputs: number;
   generation: number; // counts the questions asked
   question: string;
   span: number[]; // where the constraint stands; empty without one
@@ -51,6 +54,9 @@ export interface TrialsState {
   version: number;
   picture_id: string;
   offline: boolean;
+  snapshots: number;
+  taken: number;
+  outputs: number;
   layers: number;
   modules: { key: string; name: string }[];
   module: string;
@@ -67,6 +73,9 @@ export interface LensState {
   version: number;
   picture_id: string;
   offline: boolean;
+  snapshots: number;
+  taken: number;
+  outputs: number;
   layers: number[];
   positions: number[];
   names: string[];

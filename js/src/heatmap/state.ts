@@ -19,6 +19,9 @@ export interface HeatmapState {
   version: number;
   picture_id: string;
   offline: boolean;
+  snapshots: number;
+  taken: number;
+  outputs: number;
   question: string;
   span: number[];
   answer: string;

@@ -7,6 +7,9 @@ export interface PatchState {
   version: number;
   picture_id: string;
   offline: boolean;
+  snapshots: number;
+  taken: number;
+  outputs: number;
   image: DataView;
   picture_size: number[];
   question: string;

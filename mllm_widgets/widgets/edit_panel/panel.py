@@ -46,6 +46,7 @@ class EditPanel(EditTraits):
     target: what stands in the text box at first.
     layer: the one picked at first; by default the causal one, once the trace has said which.
     lam: lambda of new edits, > 0.
+    auto_snapshot: draw the picture that a saved notebook shows anew after each change, at most once a second.
     tokens, steps, lr, clamp, weight_decay, kl, stop: of the search, as in `multedit`.
 
     Raises
@@ -81,6 +82,7 @@ class EditPanel(EditTraits):
         target: str = "",
         layer: int | None = None,
         lam: float = 0.01,
+        auto_snapshot: bool = False,
         **options: Any,
     ) -> None:
         from mllm_widgets.editing.multedit import check_layer, check_question
@@ -116,6 +118,7 @@ class EditPanel(EditTraits):
             target=target,
             colors={theme: colormaps.effect_colors("mlp", theme).tobytes() for theme in colormaps.THEMES},
             head=question_code(vlm, question),
+            auto_snapshot=auto_snapshot,
         )
         self._layer_chosen = layer is not None
         self.on_msg(lambda _widget, content, _buffers: hear(self, content))

@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets
+import traitlets
 from PIL import Image
 
 from mllm_widgets.errors import WidgetError
 from mllm_widgets.vlm.question import Question
 from mllm_widgets.widgets.base import Pictured
+from mllm_widgets.widgets.shots import Shots
 
 from .arguments import check_whole
 from .findings import Findings
@@ -45,6 +47,7 @@ class Explorer(Pictured, ipywidgets.Box):
     corruption: as in `causal_trace`; None chooses other words for each question.
     window: layers restored, or blocked, together at first.
     token, layer: the cell to begin with; by default the last constraint token, at the layer where the picture writes most into it.
+    auto_snapshot: draw the picture that a saved notebook shows anew after each change, at most once a second.
 
     Raises
     ------
@@ -72,6 +75,8 @@ class Explorer(Pictured, ipywidgets.Box):
     click does not begin it anew.  Single views: `heatmap`, `grid`, `lens`; they are tied to `selection` and work without a kernel.
     """
 
+    auto_snapshot = traitlets.Bool(False)
+
     def __init__(
         self,
         vlm: VLM,
@@ -81,6 +86,7 @@ class Explorer(Pictured, ipywidgets.Box):
         window: int = 1,
         token: int | None = None,
         layer: int | None = None,
+        auto_snapshot: bool = False,
         **unknown: Any,
     ) -> None:
         from mllm_widgets.contributions.arguments import check_model
@@ -96,7 +102,10 @@ class Explorer(Pictured, ipywidgets.Box):
         found = Findings(question, vlm.encode(question))
         check_whole("token", token, 0, len(found.encoded.tokens) - 1, "this prompt")
         view = View(question, int(window), found.start if token is None else int(token), int(layer or 0))
-        super().__init__(layout=ipywidgets.Layout(display="flex", flex_flow="row wrap", width="100%"))
+        self.shots = Shots(self)
+        super().__init__(
+            layout=ipywidgets.Layout(display="flex", flex_flow="row wrap", width="100%"), auto_snapshot=auto_snapshot
+        )
         self.add_class("mw-explorer")
         self._session = Session(self, vlm, corruption, found, view, layer_chosen=layer is not None)
         views = self._session.views
@@ -266,9 +275,28 @@ class Explorer(Pictured, ipywidgets.Box):
     def picture_id(self, value: str) -> None:
         self.panel.picture_id = value
 
+    @property
+    def outputs(self) -> int:
+        """How many outputs hold the picture; the panel says it to its front end."""
+        return self.panel.outputs
+
+    @outputs.setter
+    def outputs(self, value: int) -> None:
+        self.panel.outputs = value
+
+    @property
+    def taken(self) -> int:
+        """How many snapshots were taken."""
+        return self.panel.taken
+
+    @taken.setter
+    def taken(self, value: int) -> None:
+        self.panel.taken = value
+
     def close(self) -> None:
         """Stop the worker and remove all views."""
         if hasattr(self, "_session"):  # Python closes what never came to be, too
+            self.shots.close(self)
             self._session.close()
             with self._session.lock:
                 super().close()

@@ -46,7 +46,7 @@ class Views:
 
     def __init__(
         self,
-        box: ipywidgets.Box,
+        box: Any,
         lock: Any,
         view: View,
         layers: int,
@@ -74,6 +74,7 @@ class Views:
         self.panel.layout.flex = "1 1 100%"
         for widget in (self.panel, self.trials):
             widget.layout.min_width = "0"
+            widget.shots = box.shots
         self._usual: dict[tuple[str, str], Any] = {}  # settings as they come
         self._steer("trials")
 
@@ -152,6 +153,7 @@ class Views:
         """Show an edit panel in the place of the views, or the views; the panel stays in the box, out of sight."""
         self.editor, self.edit = editor, editor if shown else None
         if editor is not None:
+            editor.shots = self._box.shots
             editor.layout.flex = "1 1 100%"
             editor.layout.min_width = "0"
             editor.add_class(EDIT)
@@ -182,6 +184,7 @@ class Views:
 
     def _tie(self, widget: Any, **names: str) -> None:
         widget.layout.min_width = "0"
+        widget.shots = self._box.shots
         for own, name in names.items():
             with suppress(WidgetError):  # a layer that this view does not have
                 setattr(widget, name, getattr(self.selection, own))

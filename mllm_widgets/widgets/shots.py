@@ -1,0 +1,117 @@
+"""The pictures that a widget was displayed with, and how they keep up with it.
+
+A display is a PNG output and then the live view, which hides it; a saved notebook shows the PNG wherever the view cannot live.  `update_display` puts a newer one in
+its place, from any thread: asked for by `snapshot()`, by the camera button, or after each change with `auto_snapshot`.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image
+
+from mllm_widgets.errors import WidgetError
+from mllm_widgets.jobs import CancelToken, Latest
+
+if TYPE_CHECKING:
+    from .base import Pictured
+
+# Base64 characters of a PNG: the chunk behind its header, which holds the widget's id.  The header has the picture's size in it, so the signature leaves it out.
+SIGNATURE = slice(44, 112)
+EVERY = 1.0  # seconds between two pictures that nobody asked for
+# what a picture does not show: a change of these is none of the picture
+ASIDE = frozenset(
+    [
+        "picture_id",
+        "offline",
+        "snapshots",
+        "taken",
+        "outputs",
+        "received",
+        "progress",
+        "message",
+        "seconds",
+        "cancel",
+        "code",
+        "head",
+        "can_undo",
+        "can_redo",
+    ]
+)
+
+
+class Shots:
+    """The outputs of one widget that hold its picture.
+
+    Parameters
+    ----------
+    widget: whose `picture` is drawn, and whose traits `picture_id`, `outputs` and `taken` tell the front end of it.
+    """
+
+    def __init__(self, widget: Pictured) -> None:
+        self._widget = widget
+        self._displays: list[str] = []
+        self._jobs: Latest[None] = Latest(self._work, failed=lambda *_: None, settle=EVERY)
+
+    def display(self) -> bool:
+        """Show the picture in an output of its own; False if there is nothing to draw yet.
+
+        Raises WidgetError for nothing: a widget that cannot be drawn yet is displayed without a picture.
+        """
+        from IPython.display import display
+
+        try:
+            data, size = self._draw()
+        except WidgetError:
+            return False
+        name = uuid.uuid4().hex
+        self._displays.append(name)
+        self._widget.picture_id = data["image/png"][SIGNATURE]
+        self._widget.outputs = len(self._displays)
+        display(data, metadata=size, raw=True, display_id=name)
+        return True
+
+    def take(self) -> int:
+        """Draw the picture anew, and put it into every output that holds an older one; how many these are.
+
+        Raises WidgetError if there is nothing to draw yet.
+        """
+        from IPython.display import update_display
+
+        data, size = self._draw()
+        for name in self._displays:
+            update_display(data, metadata=size, raw=True, display_id=name)
+        self._widget.taken += 1
+        return len(self._displays)
+
+    def ask(self) -> None:
+        """Take one soon, on a thread; of what is asked meanwhile the newest counts."""
+        if self._displays:
+            self._jobs.submit(None)
+
+    def changed(self) -> None:
+        """Something that the picture shows has changed."""
+        if self._widget.auto_snapshot:
+            self.ask()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Block until none is being taken; False if that took longer than `timeout` seconds."""
+        return self._jobs.wait(timeout)
+
+    def close(self, widget: Pictured) -> None:
+        """Take no more, if `widget` is the one whose pictures these are, and not a part of it."""
+        if widget is self._widget:
+            self._jobs.close()
+
+    def _work(self, _request: None, _token: CancelToken) -> None:
+        self.take()
+
+    def _draw(self) -> tuple[dict[str, str], dict[str, Any]]:
+        """A mimebundle of the present picture, and its size on the page."""
+        data = self._widget.to_png()
+        width, height = Image.open(io.BytesIO(data)).size  # two pixels for each one on the page
+        size = {"image/png": {"width": width // 2, "height": height // 2}}
+        return {"image/png": base64.b64encode(data).decode(), "text/plain": repr(self._widget)}, size
