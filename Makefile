@@ -37,7 +37,7 @@ lab: install ## install everything needed and open JupyterLab on the first noteb
 test: lint js-test pytest ## everything: lint, types, front end, Python, browser and notebook tests
 
 quick: lint js-test $(VENV)/.dev ## the same without the browser and the notebooks
-	$(BIN)/python -m pytest -m "not browser and not notebook" $(TEST_ARGS)
+	$(BIN)/python -m pytest -m "not browser and not host and not notebook" $(TEST_ARGS)
 
 lint: $(VENV)/.dev ## ruff and pyright
 	$(BIN)/ruff check .
@@ -52,8 +52,8 @@ js-test: js ## types, lint and tests of the front end
 	$(WITH_NODE) npm --prefix js run --silent test
 
 # The browser tests must run here, so a missing browser is an error and not a skip.
-pytest: $(VENV)/.dev js ## the Python, browser and notebook tests (TEST_ARGS=... is passed on)
-	MW_CHROMIUM="$$(tools/chromium.sh)" MW_REQUIRE_BROWSER=1 $(BIN)/python -m pytest $(TEST_ARGS)
+pytest: $(VENV)/.dev js ## the Python, browser, host and notebook tests (TEST_ARGS=... is passed on)
+	MW_CHROMIUM="$$(tools/chromium.sh)" MW_HOSTS="$$(tools/hosts.sh)" MW_REQUIRE_BROWSER=1 $(BIN)/python -m pytest $(TEST_ARGS)
 
 install: $(VENV)/.lab js ## the virtual environment with the package and JupyterLab
 

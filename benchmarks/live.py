@@ -16,7 +16,7 @@ from playwright.sync_api import sync_playwright
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "browser"))
 
-from conftest import CHROMIUM_FLAGS, chromium
+from browser_fixtures import CHROMIUM_FLAGS, chromium
 from lab import JupyterServer, Lab, open_lab, write_notebook
 
 NOTEBOOK = """\

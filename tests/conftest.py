@@ -10,6 +10,9 @@ import warnings
 
 import pytest
 
+# One browser and one JupyterLab for the tests of the front end and those of its hosts.
+pytest_plugins = ["browser_fixtures"]
+
 # A test that would fetch a model must fail at once and say so, not wait for a network.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_OFFLINE"] = "1"

@@ -74,6 +74,7 @@ class JupyterServer:
             sys.executable, "-m", "jupyter", "lab", "--no-browser", "--expose-app-in-browser",
             "--ip=127.0.0.1", f"--port={self.port}", "--ServerApp.port_retries=0",
             "--IdentityProvider.token=", "--ServerApp.disable_check_xsrf=True", f"--ServerApp.root_dir={self.folder}",
+            "--JupyterNotebookApp.expose_app_in_browser=True",  # the same server serves Notebook 7, where that is installed
             "--LabApp.news_url=", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
         ]  # fmt: skip
         if hasattr(os, "geteuid") and os.geteuid() == 0:
@@ -122,20 +123,26 @@ class Lab:
         target = self.server.folder / name
         if notebook.resolve() != target.resolve():
             shutil.copyfile(notebook, target)
-        workspace = f"w{time.monotonic_ns()}"
-        self.page.goto(f"{self.server.url}/lab/workspaces/{workspace}/tree/{name}", wait_until="domcontentloaded")
+        self.page.goto(self.address(name), wait_until="domcontentloaded")
         self.page.wait_for_function("() => window.jupyterapp !== undefined", timeout=60_000)
         self.page.wait_for_function(
             "(name) => window.jupyterapp.shell.currentWidget?.context?.path === name",
             arg=name,
             timeout=60_000,
         )
-        # The file browser takes the room that the picture needs.
+        self.make_room()
+        self.wait_for_kernel()
+
+    def address(self, name: str) -> str:
+        """Where a notebook is opened alone: a workspace that no other page uses."""
+        return f"{self.server.url}/lab/workspaces/w{time.monotonic_ns()}/tree/{name}"
+
+    def make_room(self) -> None:
+        """The file browser takes the room that the picture needs."""
         self.page.evaluate(
             "() => { if (!window.jupyterapp.shell.leftCollapsed)"
             " return window.jupyterapp.commands.execute('application:toggle-left-area'); }"
         )
-        self.wait_for_kernel()
 
     def wait_for_kernel(self, timeout: float = KERNEL_TIMEOUT) -> None:
         """Wait until the notebook's kernel is idle."""
@@ -208,14 +215,24 @@ class Lab:
         return path
 
 
+class Notebook7(Lab):
+    """One browser page with Jupyter Notebook 7 in it: built of JupyterLab's parts, so that all of `Lab` works in it."""
+
+    def address(self, name: str) -> str:
+        return f"{self.server.url}/notebooks/{name}"
+
+    def make_room(self) -> None:
+        """Nothing stands beside the notebook."""
+
+
 @contextmanager
-def open_lab(browser: Browser, server: JupyterServer, screenshots: Path) -> Iterator[Lab]:
-    """A new browser page for JupyterLab; an uncaught error of ours in the page fails the test that has it."""
+def open_lab(browser: Browser, server: JupyterServer, screenshots: Path, app: type[Lab] = Lab) -> Iterator[Lab]:
+    """A new browser page for JupyterLab, or another `app` of its server; an uncaught error of ours in the page fails the test that has it."""
     context = browser.new_context(viewport={"width": 1100, "height": 900}, device_scale_factor=1)
     page = context.new_page()
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(f"{error.message}\n{error.stack}"))
-    yield Lab(page, server, screenshots)
+    yield app(page, server, screenshots)
     context.close()
     ours = [error for error in errors if "mllm" in error or "blob:" in error]
     assert not ours, "uncaught errors in the page:\n" + "\n".join(ours)
