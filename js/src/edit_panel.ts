@@ -7,6 +7,7 @@ import { layerPicker } from "./edit/layers";
 import { editList, takeAlong } from "./edit/list";
 import { making } from "./edit/making";
 import { lamName, shown } from "./edit/numbers";
+import { ownOf } from "./edit/own";
 import type { EditModel, EditState } from "./edit/state";
 import { truth } from "./edit/truth";
 import { SILENT, sender } from "./explorer/send";
@@ -16,6 +17,7 @@ import { keepKeys } from "./lib/keys";
 import { replacePicture } from "./lib/picture";
 import { statusLine } from "./lib/status";
 import { onThemeChange, themeOf } from "./lib/theme";
+import { tools } from "./lib/tools";
 import "./edit_panel.css";
 
 // one thing leads to another, and a frame draws all of it
@@ -56,6 +58,7 @@ function render({ model, el, signal }: RenderProps<EditState>): void {
   const warnings = element("ul", { class: "mw-warnings", "aria-label": "warnings" });
   const pair = (...nodes: HTMLElement[]) => element("div", { class: "mw-pair" }, ...nodes);
   root.append(
+    tools(root, model, { ...ownOf(model), render }, signal),
     heading(model, signal),
     parts.truth.node,
     element("div", { class: "mw-ask" }, parts.making.node, parts.status.node),

@@ -3,8 +3,10 @@
 import type { RenderProps } from "@anywidget/types";
 import { element, perFrame, warningList } from "./lib/dom";
 import { replacePicture } from "./lib/picture";
+import { tools } from "./lib/tools";
 import "./patch_grid.css";
 import { controls } from "./patches/controls";
+import { ownOf } from "./patches/own";
 import { type Model, type PatchState, targetName } from "./patches/state";
 import { patchView } from "./patches/view";
 
@@ -27,6 +29,8 @@ const CONTENT = ["image", "question", "target", "quantity", "warnings", "layers"
 function render({ model, el, signal }: RenderProps<PatchState>): void {
   const root = element("div", { class: "mw mw-patches", "data-lm-suppress-shortcuts": "true" });
   el.append(root);
+  const bar = tools(root, model, { ...ownOf(model), render }, signal);
+  const extras = () => [...root.querySelectorAll(":scope > :is(dialog, .mw-data)")]; // the toolbar's
   let shown = new AbortController();
   let update = () => {};
   const build = () => {
@@ -35,7 +39,14 @@ function render({ model, el, signal }: RenderProps<PatchState>): void {
     const steering = controls(model, shown.signal);
     const map = patchView(model, root, shown.signal);
     const head = heading(model);
-    root.replaceChildren(head.node, ...warningList(model.get("warnings")), steering.node, ...map.nodes);
+    root.replaceChildren(
+      bar,
+      head.node,
+      ...warningList(model.get("warnings")),
+      steering.node,
+      ...map.nodes,
+      ...extras(),
+    );
     update = () => {
       head.update();
       steering.update();

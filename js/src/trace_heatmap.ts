@@ -2,11 +2,13 @@
 
 import type { RenderProps } from "@anywidget/types";
 import { controls } from "./heatmap/controls";
+import { ownOf } from "./heatmap/own";
 import type { HeatmapState, Model } from "./heatmap/state";
 import { mapView } from "./heatmap/view";
 import { element, warningList } from "./lib/dom";
 import { number } from "./lib/format";
 import { replacePicture } from "./lib/picture";
+import { tools } from "./lib/tools";
 import "./trace_heatmap.css";
 
 const WATCHED = [
@@ -27,7 +29,8 @@ function render({ model, el, signal }: RenderProps<HeatmapState>): void {
   const root = element("div", { class: "mw mw-heatmap", "data-lm-suppress-shortcuts": "true" });
   const steering = controls(model, signal);
   const map = mapView(model, root, signal);
-  root.append(heading(model), ...warningList(model.get("warnings")), steering.node, ...map.nodes);
+  const bar = tools(root, model, { ...ownOf(model), render }, signal);
+  root.append(bar, heading(model), ...warningList(model.get("warnings")), steering.node, ...map.nodes);
   el.append(root);
   const update = () => {
     steering.update();

@@ -6,6 +6,8 @@ that is not trusted, an offline page) the PNG is what a reader sees.
 
 from __future__ import annotations
 
+import base64
+import functools
 import io
 import threading
 from pathlib import Path
@@ -46,6 +48,11 @@ def bundle(name: str) -> Path:
             "in it, or install a released wheel."
         )
     return path
+
+
+@functools.cache
+def _tools() -> str:
+    return bundle("tools.js").read_text(encoding="utf-8")
 
 
 class Pictured(ipywidgets.Widget if TYPE_CHECKING else object):
@@ -106,6 +113,7 @@ class Widget(Pictured, anywidget.AnyWidget):
     offline: True in the state of a page that has no kernel: what needs one is disabled there, and says so.
     snapshots: a counter; the camera button counts it up, and a snapshot is taken.  `taken` counts those taken, `outputs` those that hold a picture.
     auto_snapshot: take one when a change is complete, at most one a second.
+    tools: code of the toolbar, which is the same for all widgets and no part of any one's bundle.
     lock: held while traits change; widgets that are steered together share one, so that none waits for another that waits for it.
     """
 
@@ -115,6 +123,7 @@ class Widget(Pictured, anywidget.AnyWidget):
     taken = traitlets.Int(0).tag(sync=True)
     outputs = traitlets.Int(0).tag(sync=True)
     auto_snapshot = traitlets.Bool(False)
+    tools = traitlets.Unicode(read_only=True).tag(sync=True)
 
     def __init__(self, *, lock: Any = None, **traits: Any) -> None:
         unknown = sorted(set(traits) - set(self.trait_names()))
@@ -127,6 +136,10 @@ class Widget(Pictured, anywidget.AnyWidget):
         self.shots = Shots(self)
         super().__init__(**traits)
         self.observe(lambda _: self.shots.ask(), "snapshots")
+
+    @traitlets.default("tools")
+    def _tools_default(self) -> str:
+        return _tools()
 
     def set_state(self, sync_data: dict[str, Any]) -> None:
         """Apply what the front end sent."""

@@ -75,6 +75,7 @@ export interface EditState {
   snapshots: number;
   taken: number;
   outputs: number;
+  tools: string;
   question: string;
   span: number[]; // where the constraint stands; empty without one
   image: DataView;

@@ -15,6 +15,7 @@ export interface QuestionState {
   snapshots: number;
   taken: number;
   outputs: number;
+  tools: string;
   generation: number; // counts the questions asked
   question: string;
   span: number[]; // where the constraint stands; empty without one
@@ -57,6 +58,7 @@ export interface TrialsState {
   snapshots: number;
   taken: number;
   outputs: number;
+  tools: string;
   layers: number;
   modules: { key: string; name: string }[];
   module: string;
@@ -76,6 +78,7 @@ export interface LensState {
   snapshots: number;
   taken: number;
   outputs: number;
+  tools: string;
   layers: number[];
   positions: number[];
   names: string[];

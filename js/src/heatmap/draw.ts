@@ -1,8 +1,9 @@
 // Draws the map on a canvas.
 
-import { type Ink, prepare, stripes } from "../lib/canvas";
+import { type Ink, paint, stripes } from "../lib/canvas";
 import { blend, colorIndex, colorTable, css } from "../lib/color";
 import { drawLegend } from "../lib/legend";
+import type { Pen } from "../lib/pen";
 import type { Theme } from "../lib/theme";
 import { cellBox, GAP, type Layout, numbered } from "./layout";
 import { type Cell, type Model, type Row, Values } from "./state";
@@ -34,17 +35,18 @@ export function drawMap(
   marks: Marks,
   scrolled: number,
 ): number {
-  const pen = prepare(canvas, l.width, l.height);
-  if (!pen) return 0;
-  const fresh = drawCells(pen, l, model, theme, ink);
-  drawAxis(pen, l, ink, marks, scrolled);
-  if (marks.pinned) ring(pen, l, marks.pinned, ink.text, 2, css(ink.ground));
-  if (marks.cursor)
-    ring(pen, l, marks.cursor, marks.focused ? ink.accent : ink.text, marks.focused ? 3 : 1.5, css(ink.ground));
+  let fresh = 0;
+  paint(canvas, l.width, l.height, (pen) => {
+    fresh = drawCells(pen, l, model, theme, ink);
+    drawAxis(pen, l, ink, marks, scrolled);
+    if (marks.pinned) ring(pen, l, marks.pinned, ink.text, 2, css(ink.ground));
+    if (marks.cursor)
+      ring(pen, l, marks.cursor, marks.focused ? ink.accent : ink.text, marks.focused ? 3 : 1.5, css(ink.ground));
+  });
   return fresh;
 }
 
-function drawCells(pen: CanvasRenderingContext2D, l: Layout, model: Model, theme: Theme, ink: Ink): number {
+function drawCells(pen: Pen, l: Layout, model: Model, theme: Theme, ink: Ink): number {
   const values = new Values(model);
   const data = model.get("colors")[model.get("module")]?.[theme];
   if (!data) return 0;
@@ -77,23 +79,23 @@ function drawCells(pen: CanvasRenderingContext2D, l: Layout, model: Model, theme
 /** Draws the tokens on a canvas of their own, which stays where it is while the cells scroll under it. */
 export function drawLabels(canvas: HTMLCanvasElement, l: Layout, rows: Row[], ink: Ink, marks: Marks): void {
   const height = l.top + l.rows * l.cellHeight;
-  const pen = prepare(canvas, l.left - MARGIN, height);
-  if (!pen) return;
-  pen.fillStyle = css(ink.ground);
-  pen.fillRect(0, 0, l.left, height);
-  pen.textBaseline = "middle";
-  rows.forEach((row, i) => {
-    const y = l.top + (i + 0.5) * l.cellHeight;
-    const here = marks.cursor?.row === i;
-    pen.font = `${here || row.constraint ? "600 " : ""}${LABEL_SIZE}px ${ink.font}`;
-    pen.fillStyle = row.constraint ? ink.accent : row.traced ? ink.text : ink.faint;
-    if (row.constraint) pen.fillRect(l.left - 6, l.top + i * l.cellHeight, 3, l.cellHeight);
-    pen.textAlign = "right";
-    pen.fillText(cut(pen, row.label, l.left - GAP), l.left - GAP, y);
+  paint(canvas, l.left - MARGIN, height, (pen) => {
+    pen.fillStyle = css(ink.ground);
+    pen.fillRect(0, 0, l.left - MARGIN, height);
+    pen.textBaseline = "middle";
+    rows.forEach((row, i) => {
+      const y = l.top + (i + 0.5) * l.cellHeight;
+      const here = marks.cursor?.row === i;
+      pen.font = `${here || row.constraint ? "600 " : ""}${LABEL_SIZE}px ${ink.font}`;
+      pen.fillStyle = row.constraint ? ink.accent : row.traced ? ink.text : ink.faint;
+      if (row.constraint) pen.fillRect(l.left - 6, l.top + i * l.cellHeight, 3, l.cellHeight);
+      pen.textAlign = "right";
+      pen.fillText(cut(pen, row.label, l.left - GAP), l.left - GAP, y);
+    });
   });
 }
 
-function drawAxis(pen: CanvasRenderingContext2D, l: Layout, ink: Ink, marks: Marks, scrolled: number): void {
+function drawAxis(pen: Pen, l: Layout, ink: Ink, marks: Marks, scrolled: number): void {
   const y = l.top + l.rows * l.cellHeight;
   pen.textAlign = "center";
   for (const layer of numbered(l)) {
@@ -108,7 +110,7 @@ function drawAxis(pen: CanvasRenderingContext2D, l: Layout, ink: Ink, marks: Mar
   pen.fillText("layer", l.left + (l.layers * l.cellWidth) / 2, y + 26);
 }
 
-function ring(pen: CanvasRenderingContext2D, l: Layout, cell: Cell, color: string, width: number, halo: string): void {
+function ring(pen: Pen, l: Layout, cell: Cell, color: string, width: number, halo: string): void {
   const { x, y, width: w, height: h } = cellBox(l, cell);
   // a halo in the ground's colour keeps the ring visible on any cell
   for (const [style, line] of [
@@ -121,13 +123,13 @@ function ring(pen: CanvasRenderingContext2D, l: Layout, cell: Cell, color: strin
   }
 }
 
-function outline(pen: CanvasRenderingContext2D, x: number, y: number, w: number, h: number, color: string): void {
+function outline(pen: Pen, x: number, y: number, w: number, h: number, color: string): void {
   pen.strokeStyle = color;
   pen.lineWidth = 1;
   pen.strokeRect(x + 0.5, y + 0.5, w - 1, h - 1);
 }
 
-function cut(pen: CanvasRenderingContext2D, text: string, room: number): string {
+function cut(pen: Pen, text: string, room: number): string {
   if (pen.measureText(text).width <= room) return text;
   let end = text.length - 1;
   while (end > 1 && pen.measureText(`${text.slice(0, end)}…`).width > room) end--;

@@ -22,6 +22,7 @@ export interface HeatmapState {
   snapshots: number;
   taken: number;
   outputs: number;
+  tools: string;
   question: string;
   span: number[];
   answer: string;

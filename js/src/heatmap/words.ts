@@ -33,7 +33,7 @@ export function describe(model: Model, cell: Cell): Words {
 }
 
 /** How the score of the answer is written, as labels.py's measured. */
-function measured(model: Model): string {
+export function measured(model: Model): string {
   const measure = model.get("measure");
   return measure.endsWith("P") ? `${measure}(${model.get("answer")})` : measure;
 }

@@ -1,6 +1,7 @@
 // Canvases: sharp on dense screens, in the widget's colours.
 
 import { parseRgb, type Rgb } from "./color";
+import type { Drawing, Painted, Pen } from "./pen";
 
 export interface Ink {
   font: string;
@@ -25,27 +26,27 @@ export function inkOf(element: Element): Ink {
   };
 }
 
-/** A canvas of that many CSS pixels, empty, and a pen that draws in them. */
-export function prepare(canvas: HTMLCanvasElement, width: number, height: number): CanvasRenderingContext2D | null {
-  const scale = globalThis.devicePixelRatio || 1;
+/** Device pixels for each CSS pixel; what is printed has two. */
+export function density(element: Element): number {
+  return element.closest(".mw-print") ? 2 : globalThis.devicePixelRatio || 1;
+}
+
+/** Makes a canvas that many CSS pixels large and draws on it; an export draws the same once more (tools/print.ts). */
+export function paint(canvas: Painted, width: number, height: number, drawing: Drawing): void {
+  const scale = density(canvas);
   canvas.width = Math.round(width * scale);
   canvas.height = Math.round(height * scale);
   canvas.style.width = `${width}px`;
   canvas.style.height = `${height}px`;
+  canvas.drawing = drawing;
   const pen = canvas.getContext("2d");
-  pen?.scale(scale, scale);
-  return pen;
+  if (!pen) return;
+  pen.scale(scale, scale);
+  drawing(pen);
 }
 
 /** There is nothing here. */
-export function stripes(
-  pen: CanvasRenderingContext2D,
-  x: number,
-  y: number,
-  w: number,
-  h: number,
-  color: string,
-): void {
+export function stripes(pen: Pen, x: number, y: number, w: number, h: number, color: string): void {
   pen.save();
   pen.beginPath();
   pen.rect(x, y, w, h);

@@ -1,6 +1,6 @@
 // A colour scale with its ends in numbers, and a tick where a value lies.
 
-import { type Ink, prepare } from "./canvas";
+import { type Ink, paint } from "./canvas";
 import { css, type Rgb } from "./color";
 
 export interface Legend {
@@ -11,26 +11,26 @@ export interface Legend {
 }
 
 export function drawLegend(canvas: HTMLCanvasElement, { color, ticks, mark, ink }: Legend, width = 240): void {
-  const pen = prepare(canvas, width, 40);
-  if (!pen) return;
-  const [left, bar] = [8, width - 16];
-  for (let i = 0; i < bar; i++) {
-    pen.fillStyle = css(color(i / (bar - 1)));
-    pen.fillRect(left + i, 10, 1.5, 10);
-  }
-  pen.font = `11px ${ink.font}`;
-  pen.textBaseline = "middle";
-  pen.fillStyle = ink.faint;
-  for (const [share, text] of ticks) {
-    pen.textAlign = share === 0 ? "left" : share === 1 ? "right" : "center";
-    pen.fillText(text, left + share * bar, 31);
-  }
-  if (Number.isNaN(mark)) return;
-  const x = left + mark * bar;
-  pen.fillStyle = ink.text;
-  pen.beginPath();
-  pen.moveTo(x, 11);
-  pen.lineTo(x - 5, 3);
-  pen.lineTo(x + 5, 3);
-  pen.fill();
+  paint(canvas, width, 40, (pen) => {
+    const [left, bar] = [8, width - 16];
+    for (let i = 0; i < bar; i++) {
+      pen.fillStyle = css(color(i / (bar - 1)));
+      pen.fillRect(left + i, 10, 1.5, 10);
+    }
+    pen.font = `11px ${ink.font}`;
+    pen.textBaseline = "middle";
+    pen.fillStyle = ink.faint;
+    for (const [share, text] of ticks) {
+      pen.textAlign = share === 0 ? "left" : share === 1 ? "right" : "center";
+      pen.fillText(text, left + share * bar, 31);
+    }
+    if (Number.isNaN(mark)) return;
+    const x = left + mark * bar;
+    pen.fillStyle = ink.text;
+    pen.beginPath();
+    pen.moveTo(x, 11);
+    pen.lineTo(x - 5, 3);
+    pen.lineTo(x + 5, 3);
+    pen.fill();
+  });
 }

@@ -3,6 +3,7 @@
 export type Theme = "light" | "dark";
 
 export function themeOf(element: Element): Theme {
+  if (element.closest(".mw-print")) return "light"; // pictures of widgets are
   const { body, documentElement } = document;
   const jupyter = body.dataset.jpThemeLight;
   if (jupyter) return jupyter === "false" ? "dark" : "light";

@@ -1,9 +1,10 @@
 // Draws the patches over the picture.
 
-import { type Ink, prepare, stripes } from "../lib/canvas";
+import { density, type Ink, paint, stripes } from "../lib/canvas";
 import { blend, colorTable, css, parseRgb, type Rgb, strengthIndex } from "../lib/color";
 import { number } from "../lib/format";
 import { drawLegend } from "../lib/legend";
+import type { Pen } from "../lib/pen";
 import type { Theme } from "../lib/theme";
 import { type Layout, onPage } from "./layout";
 import { DECADES, type Highlights, shareOf } from "./scale";
@@ -34,42 +35,42 @@ export function drawPatches(
   ink: Ink,
   { cursor, focused, drag }: Marks,
 ): void {
-  const pen = prepare(canvas, l.width, l.height);
-  if (!pen) return;
-  const density = globalThis.devicePixelRatio || 1;
-  const place = (box: Box) => onPage(l, box, density);
-  const color = colorTable(model.get("colors")[theme]);
-  drawUnseen(pen, l, model, ink);
-  for (const patch of patches) {
-    const mark = shown.marks.get(patch.token);
-    if (!mark?.drawn) continue;
-    const { x, y, width, height } = place(patch);
-    pen.globalAlpha = cover(mark.share, model.get("opacity"));
-    pen.fillStyle = css(color(strengthIndex(mark.share)));
-    pen.fillRect(x, y, width, height);
-  }
-  pen.globalAlpha = 1;
-  drawLines(pen, patches, place, theme);
-  drawTiles(pen, model, place, theme);
-  drawSinks(pen, model, patches, place, ink);
-  const byToken = new Map(patches.map((patch) => [patch.token, patch]));
-  const frame = (token: number, style: string, line: number) => {
-    const patch = byToken.get(token);
-    if (patch) ring(pen, place(patch), style, line, css(ink.ground));
-  };
-  for (const token of shown.top) frame(token, ink.text, 1.5);
-  for (const token of model.get("selected")) frame(token, ink.accent, 2.5);
-  if (cursor) frame(cursor.token, focused ? ink.accent : ink.text, focused ? 3.5 : 2);
-  if (drag) {
-    const { x, y, width, height } = place(drag);
-    pen.setLineDash([5, 4]);
-    ring(pen, { x, y, width, height }, ink.accent, 1.5, css(ink.ground));
-    pen.setLineDash([]);
-  }
+  const sharp = density(canvas);
+  const place = (box: Box) => onPage(l, box, sharp);
+  paint(canvas, l.width, l.height, (pen) => {
+    const color = colorTable(model.get("colors")[theme]);
+    drawUnseen(pen, l, model, ink);
+    for (const patch of patches) {
+      const mark = shown.marks.get(patch.token);
+      if (!mark?.drawn) continue;
+      const { x, y, width, height } = place(patch);
+      pen.globalAlpha = cover(mark.share, model.get("opacity"));
+      pen.fillStyle = css(color(strengthIndex(mark.share)));
+      pen.fillRect(x, y, width, height);
+    }
+    pen.globalAlpha = 1;
+    drawLines(pen, patches, place, theme);
+    drawTiles(pen, model, place, theme);
+    drawSinks(pen, model, patches, place, ink);
+    const byToken = new Map(patches.map((patch) => [patch.token, patch]));
+    const frame = (token: number, style: string, line: number) => {
+      const patch = byToken.get(token);
+      if (patch) ring(pen, place(patch), style, line, css(ink.ground));
+    };
+    for (const token of shown.top) frame(token, ink.text, 1.5);
+    for (const token of model.get("selected")) frame(token, ink.accent, 2.5);
+    if (cursor) frame(cursor.token, focused ? ink.accent : ink.text, focused ? 3.5 : 2);
+    if (drag) {
+      const { x, y, width, height } = place(drag);
+      pen.setLineDash([5, 4]);
+      ring(pen, { x, y, width, height }, ink.accent, 1.5, css(ink.ground));
+      pen.setLineDash([]);
+    }
+  });
 }
 
 /** Stripes over what no patch sees (cut off by a crop) and over padding, which is no picture. */
-function drawUnseen(pen: CanvasRenderingContext2D, l: Layout, model: Model, ink: Ink): void {
+function drawUnseen(pen: Pen, l: Layout, model: Model, ink: Ink): void {
   const [width = 0, height = 0] = model.get("picture_size");
   const seen = model
     .get("grids")
@@ -98,7 +99,7 @@ function drawUnseen(pen: CanvasRenderingContext2D, l: Layout, model: Model, ink:
 }
 
 function drawLines(
-  pen: CanvasRenderingContext2D,
+  pen: Pen,
   patches: Patch[],
   place: (box: Box) => { x: number; y: number; width: number; height: number },
   theme: Theme,
@@ -114,7 +115,7 @@ function drawLines(
 
 /** Where one tile ends and another begins: the model sees each by itself. */
 function drawTiles(
-  pen: CanvasRenderingContext2D,
+  pen: Pen,
   model: Model,
   place: (box: Box) => { x: number; y: number; width: number; height: number },
   theme: Theme,
@@ -131,7 +132,7 @@ function drawTiles(
 
 /** Sinks have a corner cut off; masked ones are striped. */
 function drawSinks(
-  pen: CanvasRenderingContext2D,
+  pen: Pen,
   model: Model,
   patches: Patch[],
   place: (box: Box) => { x: number; y: number; width: number; height: number },
@@ -163,7 +164,7 @@ function drawSinks(
 }
 
 function ring(
-  pen: CanvasRenderingContext2D,
+  pen: Pen,
   { x, y, width, height }: { x: number; y: number; width: number; height: number },
   color: string,
   line: number,

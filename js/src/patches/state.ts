@@ -10,6 +10,7 @@ export interface PatchState {
   snapshots: number;
   taken: number;
   outputs: number;
+  tools: string;
   image: DataView;
   picture_size: number[];
   question: string;

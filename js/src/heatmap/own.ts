@@ -1,0 +1,67 @@
+// What the toolbar must know of the map: its numbers, its words and its keys.
+
+import { windowName } from "../lib/format";
+import type { Own, Sheet } from "../lib/tools";
+import { type Model, Values } from "./state";
+import { measured } from "./words";
+
+const KEYS: Own["keys"] = [
+  ["← → ↑ ↓", "go to the next cell"],
+  ["Home End", "to the first or last layer; with Ctrl, of the first or last token"],
+  ["PageUp PageDown", "ten tokens up or down"],
+  ["Enter", "pin the cell, or release it"],
+  ["Esc", "release the pinned cell, close the tooltip"],
+  ["C", "copy the value"],
+  ["M", "switch the sub-block"],
+];
+
+export function ownOf(model: Model): Own {
+  return {
+    kind: "trace_heatmap",
+    stem: () => `trace ${model.get("question")} window ${model.get("shown")}`,
+    about: () => {
+      const module = model.get("modules").find(({ key }) => key === model.get("module"))?.name;
+      return `Indirect effect on ${measured(model)}: ${module}, ${windowName(model.get("shown"))}`;
+    },
+    sheet: () => sheetOf(model),
+    data: () => dataOf(model),
+    keys: KEYS,
+  };
+}
+
+function sheetOf(model: Model): Sheet {
+  const values = new Values(model);
+  const layers = Array.from({ length: model.get("layers") }, (_, layer) => layer);
+  return {
+    corner: "token",
+    columns: ["position", ...layers.map((layer) => `layer ${layer}`)],
+    rows: model.get("rows").map((row) => ({
+      label: row.label,
+      cells: [row.position, ...layers.map((layer) => values.effect(row, layer))],
+    })),
+  };
+}
+
+function dataOf(model: Model): Record<string, unknown> {
+  const names = ["question", "answer", "measure", "corruption", "warnings", "clean", "corrupted", "module"] as const;
+  const token: number[] = [];
+  for (const { column, position, count } of model.get("rows"))
+    for (let i = 0; column >= 0 && i < count; i++) token[column + i] = position + i;
+  return {
+    ...Object.fromEntries(names.map((name) => [name, model.get(name)])),
+    window: model.get("shown"),
+    layers: model.get("layers"),
+    rows: model.get("rows"),
+    selected: model.get("selected"),
+    restored: {
+      dims: ["module", "layer", "token"],
+      coords: {
+        module: model.get("modules").map(({ key }) => key),
+        layer: Array.from({ length: model.get("layers") }, (_, layer) => layer),
+        token,
+      },
+      name: "restored",
+      values: model.get("values"),
+    },
+  };
+}

@@ -1,0 +1,64 @@
+// What the toolbar must know of the patches: their numbers, their words and their keys.
+
+import type { Own, Sheet } from "../lib/tools";
+import { type Model, readPatches, readValues } from "./state";
+
+const KEYS: Own["keys"] = [
+  ["← → ↑ ↓", "go to the next patch"],
+  ["Home End", "to the first or last of the row; with Ctrl, of the picture"],
+  ["PageUp PageDown", "the layer before or after"],
+  ["Enter", "select the patch, or take it out"],
+  ["Shift + ← → ↑ ↓", "select a rectangle"],
+  ["T", "select the outlined patches"],
+  ["Esc", "select none, close the tooltip"],
+  ["C", "copy the values of the selected patches"],
+];
+
+export function ownOf(model: Model): Own {
+  return {
+    kind: "patch_grid",
+    stem: () => `patches ${model.get("question") || model.get("quantity")} layer ${model.get("layer")}`,
+    about: () => {
+      const log = model.get("scale") === "log" ? ", logarithmic scale" : "";
+      const least = model.get("threshold") ? `, only above ${Math.round(100 * model.get("threshold"))}%` : "";
+      return `Layer ${model.get("layer")}${log}${least}`;
+    },
+    sheet: () => sheetOf(model),
+    data: () => dataOf(model),
+    keys: KEYS,
+  };
+}
+
+function sheetOf(model: Model): Sheet {
+  const values = readValues(model);
+  return {
+    corner: "patch",
+    columns: ["row", "column", "left", "top", "right", "bottom", ...model.get("layers").map((n) => `layer ${n}`)],
+    rows: readPatches(model).map(({ token, row, column, left, top, right, bottom }) => ({
+      label: String(token),
+      cells: [
+        ...[row, column, left, top, right, bottom],
+        ...Array.from({ length: values.layers }, (_, layer) => values.data[layer * values.count + token] ?? Number.NaN),
+      ],
+    })),
+  };
+}
+
+function dataOf(model: Model): Record<string, unknown> {
+  const said = ["question", "target", "quantity", "warnings", "picture_size", "boxes", "sinks", "grids"] as const;
+  const set = ["layer", "grid", "scale", "threshold", "top_k", "mask_sinks", "compare", "selected"] as const;
+  const layer = model.get("layers");
+  const targets = model.get("targets").map(({ position }) => position);
+  return {
+    ...Object.fromEntries([...said, ...set].map((name) => [name, model.get(name)])),
+    values: { dims: ["layer", "token"], coords: { layer }, name: "values", values: model.get("values") },
+    ...(targets.length && {
+      targets: {
+        dims: ["target", "layer", "token"],
+        coords: { target: targets, layer },
+        name: "targets",
+        values: model.get("stacked"),
+      },
+    }),
+  };
+}
