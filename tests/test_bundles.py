@@ -13,7 +13,12 @@ from mllm_widgets.widgets import base
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ROOT / "js" / "src"
 ENTRIES = sorted(path.stem for path in SOURCES.glob("*.ts") if not path.name.endswith(".d.ts"))
-FILES = [f"{entry}.{kind}" for entry in ENTRIES for kind in ("js", "css") if (SOURCES / f"{entry}.{kind.replace('js', 'ts')}").exists()]
+FILES = [
+    f"{entry}.{kind}"
+    for entry in ENTRIES
+    for kind in ("js", "css")
+    if (SOURCES / f"{entry}.{kind.replace('js', 'ts')}").exists()
+]
 
 
 def test_a_missing_bundle_is_a_sentence(monkeypatch, tmp_path):
