@@ -6,7 +6,6 @@ that is not trusted, an offline page) the PNG is what a reader sees.
 
 from __future__ import annotations
 
-import base64
 import functools
 import io
 import threading

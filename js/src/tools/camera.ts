@@ -11,25 +11,24 @@ export function camera(model: AnyModel<any>, say: (text: string) => void, signal
   let timer: ReturnType<typeof setTimeout> | undefined;
   signal.addEventListener("abort", () => clearTimeout(timer));
   const node = toolButton(ICON, "Refresh the picture stored in the notebook", () => {
-    model.set("snapshots", (model.get("snapshots") ?? 0) + 1);
+    model.set("snapshots", model.get("snapshots") + 1);
     model.save_changes();
     say("storing");
     clearTimeout(timer);
-    timer = setTimeout(() => say("No answer from the kernel: it is busy or not running."), SILENCE_MS);
+    timer = setTimeout(() => say("No answer from the kernel: it is busy with a cell, or not running."), SILENCE_MS);
   });
-  node.classList.add("mw-camera");
-  const answered = () => {
-    const now = model.get("stored");
-    if (Math.abs(now) !== model.get("snapshots")) return;
+  const taken = () => {
     clearTimeout(timer);
-    say(now > 0 ? "stored" : "Nothing is stored yet: display the widget in a cell of its own.");
+    say("stored");
   };
   const update = () => {
-    node.disabled = model.get("offline") === true;
+    // the views of an Explorer have no picture of their own, nor has a widget inside another one's output
+    node.hidden = !model.get("outputs");
+    node.disabled = model.get("offline");
     if (node.disabled) node.title = "Run the notebook to refresh the picture stored in it";
   };
-  model.on("change:stored", answered);
-  model.on("change:offline", update);
+  model.on("change:taken", taken);
+  for (const name of ["offline", "outputs"]) model.on(`change:${name}`, update);
   update();
   return node;
 }
