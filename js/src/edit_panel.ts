@@ -58,7 +58,7 @@ function render({ model, el, signal }: RenderProps<EditState>): void {
   const warnings = element("ul", { class: "mw-warnings", "aria-label": "warnings" });
   const pair = (...nodes: HTMLElement[]) => element("div", { class: "mw-pair" }, ...nodes);
   root.append(
-    tools(root, model, { ...ownOf(model), render }, signal),
+    tools(root, model, { ...ownOf(model), follows: WATCHED, render }, signal),
     heading(model, signal),
     parts.truth.node,
     element("div", { class: "mw-ask" }, parts.making.node, parts.status.node),

@@ -29,7 +29,7 @@ const CONTENT = ["image", "question", "target", "quantity", "warnings", "layers"
 function render({ model, el, signal }: RenderProps<PatchState>): void {
   const root = element("div", { class: "mw mw-patches", "data-lm-suppress-shortcuts": "true" });
   el.append(root);
-  const bar = tools(root, model, { ...ownOf(model), render }, signal);
+  const bar = tools(root, model, { ...ownOf(model), follows: [...STEERED, ...CONTENT], render }, signal);
   const extras = () => [...root.querySelectorAll(":scope > :is(dialog, .mw-data)")]; // the toolbar's
   let shown = new AbortController();
   let update = () => {};

@@ -29,7 +29,7 @@ function render({ model, el, signal }: RenderProps<HeatmapState>): void {
   const root = element("div", { class: "mw mw-heatmap", "data-lm-suppress-shortcuts": "true" });
   const steering = controls(model, signal);
   const map = mapView(model, root, signal);
-  const bar = tools(root, model, { ...ownOf(model), render }, signal);
+  const bar = tools(root, model, { ...ownOf(model), follows: WATCHED, render }, signal);
   root.append(bar, heading(model), ...warningList(model.get("warnings")), steering.node, ...map.nodes);
   el.append(root);
   const update = () => {

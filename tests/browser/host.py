@@ -9,7 +9,7 @@ import base64
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Page
+from playwright.sync_api import Frame, Page
 
 AXE = Path(__file__).resolve().parents[2] / "js" / "node_modules" / "axe-core" / "axe.min.js"
 
@@ -77,16 +77,19 @@ def host(
     """Show `widget` alone on `page`, some traits replaced by `changes`."""
     page.set_viewport_size({"width": width, "height": height})
     page.goto("about:blank")
+    put(page.main_frame, widget, dark=dark, changes=changes)
+    settle(page)
+
+
+def put(frame: Frame, widget: Any, *, dark: bool = False, changes: dict[str, Any] | None = None) -> None:
+    """Show `widget` in a frame that is empty."""
     state = {
         k: v
         for k, v in widget.get_state().items()
         if not k.startswith("_") and k not in ("layout", "tabbable", "tooltip")
     }
-    page.evaluate(
-        _HOST,
-        {"esm": str(widget._esm), "css": str(widget._css), "state": plain({**state, **(changes or {})}), "dark": dark},
-    )
-    settle(page)
+    given = {"esm": str(widget._esm), "css": str(widget._css), "state": plain({**state, **(changes or {})})}
+    frame.evaluate(_HOST, {**given, "dark": dark})
 
 
 def receive(page: Page, **changes: Any) -> None:

@@ -16,6 +16,7 @@ export interface Own {
   stem: () => string; // of the names of files
   about: () => string; // what the controls are set to, in words; a picture has no controls
   sheet?: () => Sheet; // no table, and no CSV, without it
+  follows?: readonly string[]; // the traits that the table is of
   data: () => Record<string, unknown>; // what a JSON file holds beside the provenance
   keys: [key: string, does: string][];
   // biome-ignore lint/suspicious/noExplicitAny: each widget's own render, whose model is the one given here

@@ -11,6 +11,7 @@ export function toolButton(face: string, name: string, action: () => void): HTML
     node.append(icon);
     node.setAttribute("aria-label", name);
   } else node.append(face);
+  if (face.length < 3) node.setAttribute("aria-label", name);
   node.addEventListener("click", action);
   return node;
 }

@@ -13,7 +13,7 @@ export function dataTable(
   root: HTMLElement,
   // biome-ignore lint/suspicious/noExplicitAny: the models of all widgets
   model: AnyModel<any>,
-  { sheet, about }: Own,
+  { sheet, about, follows = [] }: Own,
   signal: AbortSignal,
 ): HTMLElement | undefined {
   if (!sheet) return undefined;
@@ -37,7 +37,7 @@ export function dataTable(
   const button = toolButton(ICON, "Data table", toggle);
   button.setAttribute("aria-expanded", "false");
   const refill = perFrame(fill, signal);
-  model.on("change", refill);
+  for (const name of follows) model.on(`change:${name}`, refill);
   const keep = (event: KeyboardEvent) => {
     if (/^(Arrow|Home|End|Page| )/.test(event.key)) event.stopPropagation(); // they scroll it
   };
