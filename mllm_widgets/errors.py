@@ -31,6 +31,10 @@ class WidgetError(MllmWidgetsError):
     """A widget was built from something it cannot show."""
 
 
+class LargeStateWarning(UserWarning):
+    """A widget is so large that a notebook saved with it is slow to open."""
+
+
 class FlowError(MllmWidgetsError):
     """What tokens take from each other, or a knockout or a lens, was asked for and cannot be computed."""
 

@@ -51,6 +51,13 @@ def test_the_size_chooses_the_precision(size, dtype):
     assert wire.tensor(np.zeros(size, dtype=np.float32), "auto")["dtype"] == dtype
 
 
+def test_the_size_chooses_nothing_that_cannot_hold_the_numbers():
+    for most in (1e5, np.inf, -np.inf):
+        values = np.zeros(wire.MOST_F2 + 1, dtype=np.float32)
+        values[7], values[8] = most, np.nan
+        assert wire.tensor(values, "auto")["dtype"] == "f4"
+
+
 def test_bytes_and_booleans_stay_what_they_are():
     for precision in ("float16", "uint8", "auto"):
         sent = wire.tensor(np.array([False, True]), precision)

@@ -7,6 +7,7 @@ import type { HeatmapState, Model } from "./heatmap/state";
 import { mapView } from "./heatmap/view";
 import { element, warningList } from "./lib/dom";
 import { number } from "./lib/format";
+import { onKernel } from "./lib/kernel";
 import { replacePicture } from "./lib/picture";
 import { tools } from "./lib/tools";
 import "./trace_heatmap.css";
@@ -15,6 +16,7 @@ const WATCHED = [
   "values",
   "fresh",
   "shown",
+  "maps",
   "computing",
   "state",
   "message",
@@ -37,6 +39,7 @@ function render({ model, el, signal }: RenderProps<HeatmapState>): void {
     map.update();
   };
   for (const name of WATCHED) model.on(`change:${name}`, update);
+  onKernel(model, update, signal);
   replacePicture(model, signal);
   update();
 }

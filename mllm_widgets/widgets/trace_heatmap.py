@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,8 @@ from mllm_widgets.results import CellBatch, Trace
 
 from . import wire
 from .base import WholeNumber, Widget, bundle
+from .budget import warn_if_large
+from .trace_maps import Maps
 from .trace_view import describe
 
 if TYPE_CHECKING:
@@ -57,7 +60,7 @@ class TraceHeatmap(Widget):
     `selected` ([row, layer] or [], the pinned cell), `token` and `layer` (the same cell: its token's position in the sequence, -1 where none is pinned,
     and its layer, for `ipywidgets.jslink`), `cancel` (a counter).  Written by the kernel: `values` (module, layer, token) float32, scores of restored runs, NaN
     where nothing is known yet; `fresh`, the same shape, 1 where a cell belongs to `computing`, the window being computed (0: none); `shown`,
-    the window of a complete map; `state` "idle", "waiting" (the model is in use), "running", "stopped" or "error" with its `message`.
+    the window of a complete map; `maps`, the maps that the slider reads without the kernel (`trace_maps`); `state` "idle", "waiting" (the model is in use), "running", "stopped" or "error" with its `message`.
     """
 
     _esm = bundle("trace_heatmap.js")
@@ -84,6 +87,7 @@ class TraceHeatmap(Widget):
     computing = traitlets.Int(0).tag(sync=True)
     state = traitlets.Unicode("idle").tag(sync=True)
     message = traitlets.Unicode("").tag(sync=True)
+    maps = traitlets.Dict({}).tag(sync=True)
     progress = traitlets.Float(0.0).tag(sync=True)
     seconds = traitlets.Float(0.0).tag(sync=True)
     live = traitlets.Bool(True).tag(sync=True)
@@ -122,7 +126,7 @@ class TraceHeatmap(Widget):
             _check_window(window, layers)
         self._setup, self._batch_size = setup, batch_size
         self._trace: Trace | None = complete
-        self._maps: dict[int, Trace] = {complete.window: complete} if complete else {}
+        self._maps = Maps(complete) if complete else Maps()
         self._modules = modules
         self._sever = complete.sever if complete else None
         super().__init__(
@@ -153,6 +157,92 @@ class TraceHeatmap(Widget):
         """Block until nothing is being computed; False if that took longer than `timeout` seconds."""
         return self._jobs.wait(timeout)
 
+    def freeze(self, windows: Any = None, precision: str = "auto") -> None:
+        """Send the maps of these windows whole, so that the slider reads them with no kernel: in a saved notebook, and at once in a live one.
+
+        Maps that are known are not computed again.  Where it is interrupted or fails, what is on show and what was sent stay as they were, and another call goes on
+        from there.
+
+        Parameters
+        ----------
+        windows: whole numbers; all of them, 1 to the count of layers, by default.
+        precision: "float32", "float16", or "uint8" (then tooltips say so); "auto" takes the first of these in which the maps are not large.
+
+        Raises
+        ------
+        WidgetError: for a window that is none, or not known where the trace has lost its model; for another precision.
+
+        Examples
+        --------
+        >>> import mllm_widgets as mw
+        >>> vlm = mw.load()
+        >>> heatmap = mw.TraceHeatmap(mw.causal_trace(vlm, mw.datasets.demo_question("Eiffel Tower")))
+        >>> heatmap.freeze(windows=[1, 3])
+        >>> heatmap.maps["windows"]
+        [1, 3]
+        """
+        wanted = self._wanted(windows)
+        if precision != "auto" and precision not in wire.PRECISIONS:
+            raise WidgetError(
+                f"precision={precision!r} is not known; expected 'auto', {', '.join(map(repr, wire.PRECISIONS))}."
+            )
+        self._jobs.wait()
+        lacking = [window for window in wanted if window not in self._maps]
+        before = {name: getattr(self, name) for name in ("state", "message", "progress")}
+        try:
+            for place, window in enumerate(lacking):
+                self._freeze(window, place, len(lacking))
+        finally:
+            self._unless_computing(**before)
+        with self._traits_lock:
+            try:
+                self.publish(maps=self._maps.freeze(wanted, precision))
+            except ValueError as error:
+                raise WidgetError(f"precision={precision!r} does not fit these maps: {error}") from error
+        warn_if_large(self)
+
+    def _freeze(self, window: int, place: int, count: int) -> None:
+        from mllm_widgets.tracing import run_trace
+
+        message = f"computing window {window}, {place + 1} of {count}"
+
+        def show(cells: CellBatch) -> None:
+            nonlocal sent
+            if time.perf_counter() - sent >= PUBLISH_EVERY:
+                sent = time.perf_counter()
+                share = (place + cells.done / cells.total) / count
+                self._unless_computing(state="running", message=message, progress=share)
+
+        sent = 0.0
+        self._unless_computing(state="running", message=message, progress=place / count)
+        trace = run_trace(self._setup, window=window, on_cells=show, **self._how())
+        with self._traits_lock:
+            self._maps.add(trace)
+
+    def _unless_computing(self, **traits: Any) -> None:
+        """Say what is done aside, unless the slider was moved meanwhile and its map is being computed."""
+        with self._traits_lock:
+            if not self._jobs.busy:
+                self.publish(**traits)
+
+    def _wanted(self, windows: Any) -> tuple[int, ...]:
+        """The windows to freeze, ascending."""
+        if windows is None:
+            return tuple(range(1, self.layers + 1) if self._setup is not None else self._maps.windows)
+        given = list(windows) if isinstance(windows, Iterable) else [windows]
+        for window in given:
+            self._check_known(window)
+        return tuple(sorted({int(window) for window in given}))
+
+    def _check_known(self, window: Any) -> None:
+        """Raises WidgetError for what is no window, or one whose map nobody can compute any more."""
+        _check_window(window, self.layers)
+        if self._setup is None and window not in self._maps:
+            raise WidgetError(
+                f"window={window} is not known, and this trace has lost its model; it has {self._maps.windows}. "
+                "Trace again to change the window."
+            )
+
     def picture(self) -> Image.Image:
         """The map shown last, as an RGB picture."""
         from mllm_widgets.render import trace_picture
@@ -174,12 +264,7 @@ class TraceHeatmap(Widget):
 
     @traitlets.validate("window")
     def _valid_window(self, proposal: Any) -> int:
-        _check_window(proposal["value"], self.layers)
-        if self._setup is None and proposal["value"] not in self._maps:
-            raise WidgetError(
-                f"window={proposal['value']} is not known, and this trace has lost its model; it has {sorted(self._maps)}. "
-                "Trace again to change the window."
-            )
+        self._check_known(proposal["value"])
         return proposal["value"]
 
     @traitlets.validate("module")
@@ -263,16 +348,18 @@ class TraceHeatmap(Widget):
         trace = run_trace(
             self._setup,
             window=window,
-            modules=self._modules,
-            sever=self._sever,
-            batch_size=self._batch_size,
             on_cells=show,
             cancel=token,
+            **self._how(),
         )
-        self._maps[window] = trace
         with self._traits_lock:
+            self._maps.add(trace)
+            self.publish(maps=self._maps.wire())
             token.check()
             self._show(trace, seconds=time.perf_counter() - started)
+
+    def _how(self) -> dict[str, Any]:
+        return {"modules": self._modules, "sever": self._sever, "batch_size": self._batch_size}
 
     def _publish_if_wanted(self, token: CancelToken, **traits: Any) -> None:
         # Asked inside the lock: who moves to a known map holds it while cancelling and showing that map, and nothing of ours may come after.

@@ -20,6 +20,7 @@ import numpy as np
 
 VERSION = 1
 MOST_F4, MOST_F2 = 65_536, 262_144  # numbers sent as float32, and as float16, where the size may choose
+MOST = 65504.0  # in float16
 PRECISIONS = {"float32": "f4", "float16": "f2", "uint8": "u1"}
 _DTYPES = {"f": "<f4", "u": "u1", "b": "u1"}
 _NAN = 255
@@ -30,7 +31,7 @@ def tensor(array: np.ndarray, precision: str = "float32") -> dict[str, Any]:
 
     Parameters
     ----------
-    precision: of floats: "float32", "float16", "uint8", or "auto" for the first of these with which the array is not large.
+    precision: of floats: "float32", "float16", "uint8", or "auto" for the first of these with which the array is not large, "float32" where that alone can hold it.
 
     Raises
     ------
@@ -40,7 +41,7 @@ def tensor(array: np.ndarray, precision: str = "float32") -> dict[str, Any]:
     if array.dtype.kind not in _DTYPES or (array.dtype.kind == "u" and array.dtype.itemsize > 1):
         raise TypeError(f"array has dtype {array.dtype}; expected floats, booleans or uint8.")
     if precision == "auto":
-        precision = "float32" if array.size <= MOST_F4 else "float16" if array.size <= MOST_F2 else "uint8"
+        precision = _by_size(array)
     if precision not in PRECISIONS:
         raise ValueError(f"precision={precision!r} is not known; expected 'auto', {', '.join(map(repr, PRECISIONS))}.")
     if array.dtype.kind == "f" and precision == "uint8":
@@ -51,6 +52,12 @@ def tensor(array: np.ndarray, precision: str = "float32") -> dict[str, Any]:
     if dtype == "<f2" and not np.array_equal(np.isfinite(data), np.isfinite(array)):
         raise ValueError("array has numbers beyond 65504, which float16 cannot hold; expected precision='float32'.")
     return {"dtype": data.dtype.str.lstrip("<|"), "shape": list(data.shape), "data": data.tobytes()}
+
+
+def _by_size(array: np.ndarray) -> str:
+    if array.dtype.kind != "f" or array.size <= MOST_F4 or not np.abs(array[~np.isnan(array)]).max(initial=0) <= MOST:
+        return "float32"
+    return "float16" if array.size <= MOST_F2 else "uint8"
 
 
 def _eight_bits(array: np.ndarray) -> dict[str, Any]:

@@ -309,3 +309,100 @@ def test_other_scores_and_corruptions_are_named_where_they_are_read(
     page.mouse.move(box["x"] + box["width"] - 20, box["y"] + box["height"] - 50)  # the last token
     expect(page.get_by_role("tooltip")).to_contain_text(line)
     page.screenshot(path=screenshots / f"page-{line.split('(')[0].replace(' ', '-')}-{heading[:4]}.png", full_page=True)
+
+
+# --- without a kernel ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def frozen(setup):
+    made = mw.TraceHeatmap(mw.tracing.run_trace(setup))
+    made.freeze(windows=[1, 2, 3, 5, 8])
+    return made
+
+
+def move_to(page: Page, window: int) -> None:
+    page.get_by_role("slider", name="window").fill(str(window))
+    settle(page)
+
+
+def shows(page: Page, heatmap, window: int, module: str = "mlp", atol: float = 0) -> None:
+    """Every cell has the colour of this window's map."""
+    known = heatmap._maps.get(window)
+    effect = known.restored.values[heatmap._modules.index(module)] - heatmap.corrupted
+    limit = colormaps.effect_limit(known.restored.values - heatmap.corrupted, known.total_effect)
+    table = colormaps.effect_colors(module, "light")
+    for index, row in enumerate(heatmap.rows):
+        for layer in range(heatmap.layers if row["traced"] else 0):
+            value = effect[layer, row["column"]]
+            near = {tuple(table[colormaps.color_index(value + off, limit)]) for off in (-atol, 0, atol)}
+            assert pixel(page, index, layer) in near, (window, row["label"], layer)
+
+
+def test_a_frozen_window_needs_no_kernel_and_others_say_that_they_do(page, frozen, screenshots) -> None:
+    host(page, frozen, changes={"offline": True})
+    status = page.locator(".mw-status")
+    for window in (3, 8, 2, 1):
+        move_to(page, window)
+        expect(page.locator(".mw-map")).to_have_attribute("data-drawn", re.compile(f"^window {window}: .*, complete$"))
+        shows(page, frozen, window)
+        expect(status).not_to_contain_text("notebook")
+    move_to(page, 4)
+    expect(status).to_contain_text("Run the notebook to compute this.")
+    expect(page.get_by_role("button", name="Cancel")).to_be_hidden()
+    expect(page.locator(".mw-map")).to_have_attribute("data-drawn", re.compile("^window 4: 0 cells$"))
+    page.mouse.move(500, 400)
+    expect(page.get_by_role("tooltip")).to_contain_text("still of window 1")
+    marks = page.locator("datalist option").evaluate_all("options => options.map(o => Number(o.value))")
+    assert marks == [1, 2, 3, 5, 8]
+    page.screenshot(path=screenshots / "page-frozen-lacking.png", full_page=True)
+    assert serious_faults(page) == []
+
+
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("width", [400, 800])
+def test_the_slider_shows_where_the_frozen_windows_are(page, frozen, screenshots, dark, width) -> None:
+    host(page, frozen, width=width, dark=dark, changes={"offline": True})
+    move_to(page, 5)
+    slider = page.get_by_role("slider", name="window")
+    expect(slider).to_have_attribute("title", re.compile("Marked windows"))
+    page.screenshot(path=screenshots / f"page-frozen-{width}-{'dark' if dark else 'light'}.png", full_page=True)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_a_frozen_window_is_there_at_once_while_the_kernel_is_busy(page, frozen) -> None:
+    host(page, frozen)
+    move_to(page, 5)
+    expect(page.locator(".mw-map")).to_have_attribute("data-drawn", re.compile("^window 5: .*, complete$"))
+    shows(page, frozen, 5)
+    assert page.evaluate("window.widget.saved.at(-1)") == {"window": 5}, "the kernel hears of it all the same"
+    page.wait_for_timeout(400)
+    expect(page.locator(".mw-status progress")).to_be_hidden()
+
+
+def test_what_is_stored_in_8_bits_says_so(page, frozen) -> None:
+    rounded = {**frozen.maps, "values": wire.tensor(wire.array(frozen.maps["values"]), "uint8")}
+    host(page, frozen, changes={"offline": True, "maps": rounded})
+    move_to(page, 3)
+    shows(page, frozen, 3, atol=2.1e-3)
+    page.mouse.move(500, 400)
+    expect(page.get_by_role("tooltip")).to_contain_text("stored in 8 bits")
+    move_to(page, 1)  # on show as it was computed
+    page.mouse.move(501, 401)
+    expect(page.get_by_role("tooltip")).not_to_contain_text("8 bits")
+
+
+def test_a_map_that_has_lost_its_model_still_turns_to_what_it_holds(page, frozen) -> None:
+    host(page, frozen, changes={"live": False})
+    move_to(page, 8)
+    shows(page, frozen, 8)
+    move_to(page, 7)
+    expect(page.locator(".mw-status")).to_contain_text("trace again")
+
+
+def test_windows_that_are_computed_aside_are_said(page, frozen, screenshots) -> None:
+    host(page, frozen, changes={"state": "running", "message": "computing window 6, 2 of 3", "progress": 0.4})
+    expect(page.locator(".mw-status")).to_contain_text("computing window 6, 2 of 3")
+    expect(page.locator(".mw-status progress")).to_be_visible()
+    expect(page.get_by_role("button", name="Cancel")).to_be_hidden()
+    page.screenshot(path=screenshots / "page-freezing.png", full_page=True)

@@ -1,12 +1,14 @@
 // What steers the map: which sub-block, how many layers, and what the kernel is doing about it.
 
-import { element, perFrame } from "../lib/dom";
+import { element, perFrame, uniqueName } from "../lib/dom";
 import { windowName } from "../lib/format";
+import { away, RUN } from "../lib/kernel";
 import { keepKeys } from "../lib/keys";
 import { radioSwitch } from "../lib/switch";
-import { isStale, type Model } from "./state";
+import { isStale, type Model, windowsHere } from "./state";
 
 const PATIENCE_MS = 250; // quick answers show no progress
+const LOST = "This map has lost its model: trace again to change the window.";
 const SILENCE_MS = 2500; // a kernel that has said nothing by then is busy or gone
 
 export function controls(model: Model, signal: AbortSignal): { node: HTMLElement; update: () => void } {
@@ -32,9 +34,18 @@ export function controls(model: Model, signal: AbortSignal): { node: HTMLElement
 }
 
 function windowSlider(model: Model, signal: AbortSignal) {
-  const input = element("input", { type: "range", min: 1, max: model.get("layers"), step: 1, "aria-label": "window" });
+  const id = uniqueName("windows");
+  const marks = element("datalist", { id });
+  const input = element("input", {
+    type: "range",
+    min: 1,
+    max: model.get("layers"),
+    step: 1,
+    list: id,
+    "aria-label": "window",
+  });
   const name = element("span", { class: "mw-window-name", "aria-hidden": "true" });
-  const label = element("label", { class: "mw-slider" }, element("span", {}, "Window"), input, name);
+  const label = element("label", { class: "mw-slider" }, element("span", {}, "Window"), input, marks, name);
   const send = perFrame(() => model.save_changes(), signal);
   const moved = () => {
     if (input.valueAsNumber === model.get("window")) return;
@@ -42,9 +53,19 @@ function windowSlider(model: Model, signal: AbortSignal) {
     send();
   };
   input.addEventListener("input", moved, { signal });
+  let marked = "";
   const update = () => {
-    input.disabled = !model.get("live");
-    input.title = input.disabled ? "This map has lost its model: trace again to change the window." : "";
+    const here = windowsHere(model);
+    input.disabled = !model.get("live") && here.length < 2;
+    input.title = input.disabled
+      ? LOST
+      : here.length > 1
+        ? "Marked windows are here already: they need no kernel."
+        : "";
+    if (marked !== String(here)) {
+      marked = String(here);
+      marks.replaceChildren(...here.map((value) => element("option", { value })));
+    }
     input.value = String(model.get("window"));
     name.textContent = windowName(model.get("window"));
     input.setAttribute("aria-valuetext", name.textContent);
@@ -78,13 +99,16 @@ function statusLine(model: Model, signal: AbortSignal) {
     const waited = stale ? performance.now() - staleSince : 0;
     const state = model.get("state");
     const answered = model.get("computing") === model.get("window");
-    const busy = stale && waited >= PATIENCE_MS && state !== "error" && state !== "stopped";
+    const never = stale && (away(model) || !model.get("live"));
+    const busy = stale && !never && waited >= PATIENCE_MS && state !== "error" && state !== "stopped";
     const silent = busy && !answered && waited >= SILENCE_MS;
-    node.dataset.state = state === "error" ? "error" : silent ? "silent" : busy ? "running" : "idle";
-    bar.hidden = cancel.hidden = !(busy && answered);
-    if (state === "running" && answered) bar.value = model.get("progress");
+    const aside = !stale && state === "running"; // other windows are computed
+    node.dataset.state = never ? "never" : state === "error" ? "error" : silent ? "silent" : busy ? "running" : "idle";
+    cancel.hidden = !(busy && answered);
+    bar.hidden = cancel.hidden && !aside;
+    if (state === "running" && (answered || aside)) bar.value = model.get("progress");
     else bar.removeAttribute("value");
-    text.textContent = busy ? progress(model, silent, answered) : settled(model);
+    text.textContent = never ? (away(model) ? RUN : LOST) : busy ? progress(model, silent, answered) : settled(model);
   };
   return { node, update };
 }
@@ -99,6 +123,6 @@ function progress(model: Model, silent: boolean, answered: boolean): string {
 function settled(model: Model): string {
   if (isStale(model) && model.get("state") === "idle") return "";
   if (model.get("message")) return model.get("message");
-  const seconds = model.get("seconds");
+  const seconds = model.get("window") === model.get("shown") ? model.get("seconds") : 0;
   return seconds ? `computed in ${seconds < 10 ? seconds.toFixed(2) : seconds.toFixed(0)} s` : "";
 }

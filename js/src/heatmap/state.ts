@@ -1,7 +1,7 @@
 // The traits of mllm_widgets.widgets.TraceHeatmap, and what the view derives from them.
 
 import type { AnyModel } from "@anywidget/types";
-import { decode, type WireTensor } from "../lib/tensor";
+import { decoded, isRounded, type WireTensor } from "../lib/tensor";
 
 export interface Row {
   label: string;
@@ -13,6 +13,13 @@ export interface Row {
   traced: boolean;
   reason: string;
   column: number; // (first) place on the token axis of `values`; -1 for folded visual tokens
+}
+
+/** Whole maps of several windows, which the slider reads without the kernel. */
+export interface Maps {
+  windows: number[];
+  values: WireTensor; // (window, module, layer, token)
+  limits: number[]; // the end of each window's scale
 }
 
 export interface HeatmapState {
@@ -40,6 +47,7 @@ export interface HeatmapState {
   values: WireTensor;
   fresh: WireTensor;
   shown: number;
+  maps: Maps | Record<string, never>;
   computing: number;
   state: "idle" | "waiting" | "running" | "stopped" | "error";
   message: string;
@@ -65,13 +73,15 @@ export interface Cell {
 export class Values {
   private readonly restored: Float32Array | Uint8Array;
   private readonly isFresh: Float32Array | Uint8Array;
+  private readonly held: number;
   private readonly tokens: number;
   private readonly module: number;
 
   constructor(private readonly model: Model) {
     const wire = model.get("values");
-    this.restored = decode(wire);
-    this.isFresh = decode(model.get("fresh"));
+    this.held = heldAt(model);
+    this.restored = this.held < 0 ? decoded(wire) : heldMap(model, this.held);
+    this.isFresh = decoded(model.get("fresh"));
     this.tokens = wire.shape[2] ?? 0;
     this.module = model.get("modules").findIndex(({ key }) => key === model.get("module"));
   }
@@ -87,7 +97,7 @@ export class Values {
 
   /** Does the cell belong to the window that the slider shows? */
   fresh(row: Row, layer: number): boolean {
-    if (this.model.get("window") === this.model.get("shown")) return true;
+    if (this.held >= 0 || this.model.get("window") === this.model.get("shown")) return true;
     return this.model.get("computing") === this.model.get("window") && this.isFresh[this.index(row, layer)] === 1;
   }
 
@@ -96,8 +106,38 @@ export class Values {
   }
 }
 
+/** The place of the slider's window among the maps that came whole; -1 where it is none of them, or on show anyway. */
+function heldAt(model: Model): number {
+  const window = model.get("window");
+  return window === model.get("shown") ? -1 : (model.get("maps").windows ?? []).indexOf(window);
+}
+
+function heldMap(model: Model, at: number): Float32Array | Uint8Array {
+  const { values } = model.get("maps") as Maps;
+  const size = values.shape.slice(1).reduce((product, count) => product * count, 1);
+  return decoded(values).subarray(at * size, (at + 1) * size);
+}
+
+/** Is the map on show still that of another window than the slider's? */
 export function isStale(model: Model): boolean {
-  return model.get("window") !== model.get("shown");
+  return model.get("window") !== model.get("shown") && heldAt(model) < 0;
+}
+
+/** The end of the scale of what is on show. */
+export function limitOf(model: Model): number {
+  return model.get("maps").limits?.[heldAt(model)] ?? model.get("limit");
+}
+
+/** Was the map on show rounded on its way here? */
+export function rounded(model: Model): boolean {
+  const { values } = model.get("maps") as Partial<Maps>;
+  return heldAt(model) >= 0 && values !== undefined && isRounded(values);
+}
+
+/** The windows whose maps are here. */
+export function windowsHere(model: Model): number[] {
+  const windows = new Set(model.get("maps").windows ?? []);
+  return [...windows.add(model.get("shown"))].filter((window) => window > 0);
 }
 
 /** The pinned cell, told by its token and layer; nothing where no token is. */

@@ -2,7 +2,9 @@
 
 import { layerRange, number, percent, signed, windowLayers } from "../lib/format";
 import type { Words } from "../lib/tooltip";
-import { type Cell, type Model, Values } from "./state";
+import { type Cell, type Model, rounded, Values } from "./state";
+
+const ROUNDED = "stored in 8 bits";
 
 export function describe(model: Model, cell: Cell): Words {
   const row = model.get("rows")[cell.row];
@@ -28,7 +30,7 @@ export function describe(model: Model, cell: Cell): Words {
       ["indirect effect", signed(effect)],
       ["recovery", Number.isNaN(effect) ? number(effect) : percent(effect / total)],
     ],
-    note: fresh || Number.isNaN(effect) ? "" : `still of window ${model.get("shown")}`,
+    note: !fresh && !Number.isNaN(effect) ? `still of window ${model.get("shown")}` : rounded(model) ? ROUNDED : "",
   };
 }
 

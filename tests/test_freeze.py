@@ -1,0 +1,174 @@
+"""What a saved notebook can still do: maps that are sent ahead, and how large all of it is."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+
+import mllm_widgets as mw
+from mllm_widgets import colormaps, tracing
+from mllm_widgets.errors import LargeStateWarning, WidgetError
+from mllm_widgets.widgets import budget, trace_maps, wire
+
+LONG = 60
+
+
+@pytest.fixture
+def heatmap(trace):
+    made = mw.TraceHeatmap(trace)
+    yield made
+    made.close()
+    assert made.wait(LONG)
+
+
+@pytest.fixture
+def ran(monkeypatch):
+    """The windows that were computed."""
+    windows: list[int] = []
+    run = tracing.run_trace
+
+    def counted(setup, *, window, **options):
+        windows.append(window)
+        return run(setup, window=window, **options)
+
+    monkeypatch.setattr(tracing, "run_trace", counted)
+    return windows
+
+
+# --- the map ------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_frozen_heatmap_holds_the_map_of_every_window(heatmap, setup, ran):
+    heatmap.freeze()
+    assert heatmap.maps["windows"] == list(range(1, 9))
+    assert ran == list(range(2, 9)), "the first one was there"
+    values = wire.array(heatmap.maps["values"])
+    for window, of_window, limit in zip(heatmap.maps["windows"], values, heatmap.maps["limits"], strict=True):
+        expected = tracing.run_trace(setup, window=window)
+        np.testing.assert_allclose(of_window, expected.restored.values, atol=1e-6)
+        effect = of_window - expected.corrupted
+        assert limit == pytest.approx(colormaps.effect_limit(effect, expected.total_effect))
+    assert (heatmap.window, heatmap.shown, heatmap.state, heatmap.message, heatmap.progress) == (1, 1, "idle", "", 0)
+
+
+def test_maps_that_the_user_computed_are_sent_without_being_frozen(heatmap):
+    assert heatmap.maps == {}
+    for window in (4, 2):
+        heatmap.window = window
+        assert heatmap.wait(LONG)
+    assert heatmap.maps["windows"] == [1, 2, 4]
+    assert np.array_equal(wire.array(heatmap.maps["values"])[1], heatmap.trace.restored.values)
+
+
+def test_of_maps_that_nobody_froze_the_newest_that_fit_are_sent(heatmap, monkeypatch):
+    monkeypatch.setattr(trace_maps, "MOST", 2 * heatmap.trace.restored.size)
+    for window in (4, 2, 3):
+        heatmap.window = window
+        assert heatmap.wait(LONG)
+    assert heatmap.maps["windows"] == [2, 3]
+    heatmap.freeze(windows=[1, 8])
+    assert heatmap.maps["windows"] == [1, 3, 8], "of what was not frozen, what still fits beside it"
+
+
+def test_freezing_again_computes_only_what_is_new(heatmap, ran):
+    heatmap.freeze(windows=range(1, 4))
+    heatmap.freeze(windows=[3, 4])
+    assert ran == [2, 3, 4]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("CUDA out of memory")])
+def test_an_interrupted_freeze_leaves_everything_as_it_was(heatmap, monkeypatch, error):
+    run, told = tracing.run_trace, []
+
+    def breaks(setup, *, window, **options):
+        told.append((heatmap.state, heatmap.message))
+        if window == 4:
+            raise error
+        return run(setup, window=window, **options)
+
+    before = heatmap.get_state()
+    monkeypatch.setattr(tracing, "run_trace", breaks)
+    with pytest.raises(type(error)):
+        heatmap.freeze()
+    assert told == [("running", f"computing window {window}, {window - 1} of 7") for window in (2, 3, 4)]
+    assert heatmap.get_state() == before
+    monkeypatch.setattr(tracing, "run_trace", run)
+    heatmap.window = 3
+    assert heatmap.shown == 3, "what was computed by then is known"
+
+
+def test_progress_is_said_while_maps_are_frozen(heatmap, monkeypatch):
+    monkeypatch.setattr("mllm_widgets.widgets.trace_heatmap.PUBLISH_EVERY", 0)
+    said = []
+    heatmap.observe(lambda change: said.append(change["new"]), "progress")
+    heatmap.freeze(windows=[2, 3])
+    assert max(said) > 0.75
+    assert said[:-1] == sorted(said[:-1])
+    assert said[-1] == 0
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("float32", "f4"), ("float16", "f2"), ("uint8", "u1")])
+def test_maps_are_sent_as_precisely_as_asked_for(heatmap, precision, dtype):
+    heatmap.freeze(windows=[1, 2, 3], precision=precision)
+    sent = heatmap.maps["values"]
+    assert (sent["dtype"], "scale" in sent) == (dtype, precision == "uint8")
+    known = heatmap._maps.get(3).restored.values
+    np.testing.assert_allclose(wire.array(sent)[2], known, atol={"f4": 0, "f2": 1e-3, "u1": 2.1e-3}[dtype])
+
+
+def test_a_trace_that_has_lost_its_model_freezes_what_it_knows(trace):
+    heatmap = mw.TraceHeatmap(trace.without_runs())
+    heatmap.freeze()
+    assert heatmap.maps == {}, "that one map is on show anyway"
+    with pytest.raises(WidgetError, match="has lost its model"):
+        heatmap.freeze(windows=[1, 2])
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"windows": [0]}, "window=0"),
+        ({"windows": 9}, "window=9"),
+        ({"windows": [True]}, "window=True"),
+        ({"windows": [2.0]}, "window=2.0"),
+        ({"precision": "float8"}, "precision='float8' is not known"),
+    ],
+)
+def test_what_cannot_be_frozen_is_refused_in_sentences(heatmap, ran, options, words):
+    with pytest.raises(WidgetError, match=words):
+        heatmap.freeze(**options)
+    assert ran == []
+
+
+# --- its size -----------------------------------------------------------------------------------------------------------------
+
+
+def stored(widget):
+    """Characters of a widget's state in a notebook, as ipywidgets writes it there."""
+    import json
+
+    from ipywidgets.embed import dependency_state
+
+    state = dependency_state([widget], drop_defaults=False)
+    return len(json.dumps(state[widget.model_id], ensure_ascii=False).encode())
+
+
+def test_the_size_of_a_state_is_that_of_the_notebook(heatmap):
+    heatmap.freeze()
+    assert sum(budget.state_size(heatmap).values()) == pytest.approx(stored(heatmap), rel=0.02)
+
+
+def test_a_widget_that_is_too_large_says_what_to_leave_out(heatmap, monkeypatch):
+    monkeypatch.setattr(budget, "MOST", 30_000)
+    with pytest.warns(
+        LargeStateWarning, match=r"this TraceHeatmap takes 0\.\d MB .*maps 0\.0\d.* MB.*freeze\(windows=\[1, 3, 5\]\)"
+    ):
+        heatmap.freeze()
+
+
+def test_a_widget_that_is_not_too_large_says_nothing(heatmap):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        heatmap.freeze()
