@@ -6,7 +6,7 @@ import { drawLegend } from "../lib/legend";
 import type { Pen } from "../lib/pen";
 import type { Theme } from "../lib/theme";
 import { cellBox, GAP, type Layout, numbered } from "./layout";
-import { type Cell, limitOf, type Model, type Row, Values } from "./state";
+import { type Cell, type Model, onShow, type Row, Values } from "./state";
 
 const STALE = 0.28; // opacity of what belongs to another window
 export const LABEL_SIZE = 12;
@@ -52,7 +52,7 @@ function drawCells(pen: Pen, l: Layout, model: Model, theme: Theme, ink: Ink): n
   if (!data) return 0;
   let drawn = 0;
   const color = colorTable(data);
-  const limit = limitOf(model);
+  const limit = onShow(model).limit;
   const gap = l.cellWidth > 12 ? 1 : 0.5;
   model.get("rows").forEach((row, i) => {
     const { x, y } = cellBox(l, { row: i, layer: 0 });
@@ -147,7 +147,7 @@ export function drawScale(
   const data = model.get("colors")[model.get("module")]?.[theme];
   if (!data) return;
   const color = colorTable(data);
-  const limit = limitOf(model);
+  const limit = onShow(model).limit;
   drawLegend(canvas, {
     color: (share) => color(Math.round(255 * share)),
     ticks: [

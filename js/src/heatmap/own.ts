@@ -2,7 +2,7 @@
 
 import { windowName } from "../lib/format";
 import type { Own, Sheet } from "../lib/tools";
-import { type Model, Values } from "./state";
+import { type Model, onShow, Values } from "./state";
 import { measured } from "./words";
 
 const KEYS: Own["keys"] = [
@@ -18,10 +18,10 @@ const KEYS: Own["keys"] = [
 export function ownOf(model: Model): Own {
   return {
     kind: "trace_heatmap",
-    stem: () => `trace ${model.get("question")} window ${model.get("shown")}`,
+    stem: () => `trace ${model.get("question")} window ${onShow(model).window}`,
     about: () => {
       const module = model.get("modules").find(({ key }) => key === model.get("module"))?.name;
-      return `Indirect effect on ${measured(model)}: ${module}, ${windowName(model.get("shown"))}`;
+      return `Indirect effect on ${measured(model)}: ${module}, ${windowName(onShow(model).window)}`;
     },
     sheet: () => sheetOf(model),
     data: () => dataOf(model),
@@ -49,7 +49,7 @@ function dataOf(model: Model): Record<string, unknown> {
     for (let i = 0; column >= 0 && i < count; i++) token[column + i] = position + i;
   return {
     ...Object.fromEntries(names.map((name) => [name, model.get(name)])),
-    window: model.get("shown"),
+    window: onShow(model).window,
     layers: model.get("layers"),
     rows: model.get("rows"),
     selected: model.get("selected"),
@@ -61,7 +61,7 @@ function dataOf(model: Model): Record<string, unknown> {
         token,
       },
       name: "restored",
-      values: model.get("values"),
+      values: onShow(model).values,
     },
   };
 }

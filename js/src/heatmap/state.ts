@@ -73,14 +73,14 @@ export interface Cell {
 export class Values {
   private readonly restored: Float32Array | Uint8Array;
   private readonly isFresh: Float32Array | Uint8Array;
-  private readonly held: number;
+  private readonly held: boolean;
   private readonly tokens: number;
   private readonly module: number;
 
   constructor(private readonly model: Model) {
-    const wire = model.get("values");
-    this.held = heldAt(model);
-    this.restored = this.held < 0 ? decoded(wire) : heldMap(model, this.held);
+    const wire = onShow(model).values;
+    this.held = heldAt(model) >= 0;
+    this.restored = decoded(wire);
     this.isFresh = decoded(model.get("fresh"));
     this.tokens = wire.shape[2] ?? 0;
     this.module = model.get("modules").findIndex(({ key }) => key === model.get("module"));
@@ -97,7 +97,7 @@ export class Values {
 
   /** Does the cell belong to the window that the slider shows? */
   fresh(row: Row, layer: number): boolean {
-    if (this.held >= 0 || this.model.get("window") === this.model.get("shown")) return true;
+    if (this.held || this.model.get("window") === this.model.get("shown")) return true;
     return this.model.get("computing") === this.model.get("window") && this.isFresh[this.index(row, layer)] === 1;
   }
 
@@ -112,10 +112,19 @@ function heldAt(model: Model): number {
   return window === model.get("shown") ? -1 : (model.get("maps").windows ?? []).indexOf(window);
 }
 
-function heldMap(model: Model, at: number): Float32Array | Uint8Array {
-  const { values } = model.get("maps") as Maps;
-  const size = values.shape.slice(1).reduce((product, count) => product * count, 1);
-  return decoded(values).subarray(at * size, (at + 1) * size);
+/** The map that is drawn: of which window, its numbers (module, layer, token), and the end of its scale. */
+export function onShow(model: Model): { window: number; values: WireTensor; limit: number } {
+  const at = heldAt(model);
+  if (at < 0) return { window: model.get("shown"), values: model.get("values"), limit: model.get("limit") };
+  const { values, limits } = model.get("maps") as Maps;
+  const { data, shape } = values;
+  const size = data.byteLength / (shape[0] ?? 1);
+  const part = new DataView(data.buffer, data.byteOffset + at * size, size);
+  return {
+    window: model.get("window"),
+    values: { ...values, shape: shape.slice(1), data: part },
+    limit: limits[at] ?? model.get("limit"),
+  };
 }
 
 /** Is the map on show still that of another window than the slider's? */
@@ -123,15 +132,9 @@ export function isStale(model: Model): boolean {
   return model.get("window") !== model.get("shown") && heldAt(model) < 0;
 }
 
-/** The end of the scale of what is on show. */
-export function limitOf(model: Model): number {
-  return model.get("maps").limits?.[heldAt(model)] ?? model.get("limit");
-}
-
 /** Was the map on show rounded on its way here? */
 export function rounded(model: Model): boolean {
-  const { values } = model.get("maps") as Partial<Maps>;
-  return heldAt(model) >= 0 && values !== undefined && isRounded(values);
+  return isRounded(onShow(model).values);
 }
 
 /** The windows whose maps are here. */
