@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .editing import Edit, EditReport, Edits, evaluate_edit, lambda_sweep, layer_sweep, load_edit, multedit
     from .patch_map import PatchMap
     from .results import Answer, Trace
+    from .saving.files import load_result
     from .tracing import causal_trace
     from .vlm import VLM, Question, ask, load
     from .vlm.families import Family, families, register_family
@@ -59,6 +60,7 @@ _HOMES = {
     "layer_sweep": "editing",
     "load": "vlm",
     "load_edit": "editing",
+    "load_result": "saving.files",
     "logit_lens": "contributions",
     "multedit": "editing",
     "register_family": "vlm.families",
@@ -97,6 +99,7 @@ __all__ = [
     "layer_sweep",
     "load",
     "load_edit",
+    "load_result",
     "logit_lens",
     "multedit",
     "register_family",

@@ -39,5 +39,9 @@ class FlowError(MllmWidgetsError):
     """What tokens take from each other, or a knockout or a lens, was asked for and cannot be computed."""
 
 
+class SaveError(MllmWidgetsError):
+    """A result cannot be written to a file, or read from one."""
+
+
 class EditError(MllmWidgetsError):
     """An edit was asked for that cannot be made, applied, kept or measured."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .errors import TraceError
+from .saving.result import Result
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,6 +44,18 @@ class TokenInfo:
     count: int = 1
 
 
+def window_layers(centre: int, window: int, layers: int) -> range:
+    """The layers a window restores: `window` of them centred at `centre`, clipped to the model; an even window leans left, as ROME's.
+
+    Examples
+    --------
+    >>> list(window_layers(2, 3, 8)), list(window_layers(0, 3, 8)), list(window_layers(4, 4, 8))
+    ([1, 2, 3], [0, 1], [2, 3, 4, 5])
+    """
+    first = centre - window // 2
+    return range(max(0, first), min(layers, first + window))
+
+
 def fold_untraced(rows: tuple[TokenInfo, ...], most: int = 40) -> tuple[TokenInfo, ...]:
     """Rows for a picture: where there are more than `most`, runs of untraced text tokens become one row each.
 
@@ -61,7 +74,7 @@ def fold_untraced(rows: tuple[TokenInfo, ...], most: int = 40) -> tuple[TokenInf
 
 
 @dataclass(frozen=True)
-class Answer:
+class Answer(Result):
     """A model's answer.
 
     `text` is the greedy answer up to its end (in a trace, which does not decode further, its first token's), `token` / `token_id` / `probability` describe its first token, and
@@ -79,6 +92,14 @@ class Answer:
         """The `k` most probable first tokens as (text, probability), best first."""
         order = np.argsort(-self.probabilities, kind="stable")[:k]
         return [(self.vocabulary[i], float(self.probabilities[i])) for i in order]
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """One row a first token, the most probable first: token_id, token, probability."""
+        import pandas as pd
+
+        order = np.argsort(-self.probabilities, kind="stable")
+        words = [self.vocabulary[i] for i in order]
+        return pd.DataFrame({"token_id": order, "token": words, "probability": self.probabilities[order]})
 
     def __str__(self) -> str:
         return self.text
@@ -118,7 +139,7 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Trace:
+class Trace(Result):
     """A MultimodalCausalTrace map (Basu et al. 2024, section 3).
 
     restored: xarray (module, layer, token), score of the restored run; coordinate `token` holds sequence positions of the text
@@ -227,8 +248,6 @@ class Trace:
 
     def restored_layers(self, layer: int) -> range:
         """The layers that a cell of this map at `layer` restored: its window, clipped to the model."""
-        from .tracing.engine import window_layers
-
         return window_layers(layer, self.window, self.layers)
 
     def without_runs(self) -> Trace:

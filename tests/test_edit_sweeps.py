@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import mllm_widgets as mw
-from mllm_widgets.editing.multedit import target_tokens
+from mllm_widgets.editing.rank_one import target_tokens
 from mllm_widgets.errors import EditError
 from mllm_widgets.jobs import Cancelled, CancelToken
 

@@ -1,10 +1,37 @@
 """From the picture to the words: what tokens write into others through attention, and what the answer needs of it."""
 
-from .compute import attention_contributions
-from .knockout import Knockout, attention_knockout
-from .lens import Lens, logit_lens
-from .result import Contributions, CrossContributions, Sink
-from .signal import Auroc, CorrectnessSignal, auroc, constraint_to_last, correctness_signal
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mllm_widgets.lazily import lazily
+
+if TYPE_CHECKING:
+    from .compute import attention_contributions
+    from .knockout import attention_knockout
+    from .lens import logit_lens
+    from .result import Auroc, Contributions, CorrectnessSignal, CrossContributions, Sink
+    from .said import Knockout, Lens
+    from .signal import auroc, constraint_to_last, correctness_signal
+
+__getattr__ = lazily(
+    __name__,
+    {
+        "Auroc": "result",
+        "Contributions": "result",
+        "CorrectnessSignal": "result",
+        "CrossContributions": "result",
+        "Knockout": "said",
+        "Lens": "said",
+        "Sink": "result",
+        "attention_contributions": "compute",
+        "attention_knockout": "knockout",
+        "auroc": "signal",
+        "constraint_to_last": "signal",
+        "correctness_signal": "signal",
+        "logit_lens": "lens",
+    },
+)
 
 __all__ = [
     "Auroc",

@@ -19,6 +19,7 @@ import torch
 import xarray as xr
 
 from mllm_widgets.errors import FlowError, ModelError
+from mllm_widgets.provenance import dated, made_with
 from mllm_widgets.vlm.families.base import part
 from mllm_widgets.vlm.model import VLM, Encoding
 from mllm_widgets.vlm.question import Question
@@ -85,7 +86,8 @@ def attention_contributions(
     targets = positions_of(encoded, target, "target", names=("constraint", "last"))
     chosen = check_layers(layers, len(vlm.layers))
     flow, seen = _contributions(vlm, question, encoded, targets, chosen, per_head)
-    flow = replace(flow, target=named(target))
+    made = dated(flow.provenance, target=named(target), per_head=per_head or None, control=control)
+    flow = replace(flow, target=named(target), provenance=made)
     other = other_seen = None
     if control is not None:
         asked = replace(question, image=control_image(question.image, control))
@@ -125,6 +127,7 @@ def _contributions(
     with vlm.running():
         found = _run(vlm, encoded, targets, queries, chosen, per_head)
         states = _states(vlm, encoded)
+        made = made_with(vlm, question, layers=chosen)
     positions = len(encoded.tokens)
     crossing = [layer for layer in chosen if crosses(vlm, layer)]
     own = [layer for layer in chosen if layer not in crossing]
@@ -156,6 +159,7 @@ def _contributions(
         model=vlm.name,
         cross=cross,
         no_geometry=why,
+        provenance=made,
     )
     peaks = np.array([found[layer].peaks for layer in own]).reshape(len(own), positions)
     attended = np.array([found[layer].queries for layer in own]).reshape(len(own), len(queries), positions)

@@ -11,14 +11,14 @@ mask of all positions by all positions is made, and a model that takes none (fla
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 import xarray as xr
 
 from mllm_widgets.errors import FlowError
+from mllm_widgets.provenance import dated, made_with
 from mllm_widgets.results import Answer
 from mllm_widgets.vlm.asking import first_token_answer
 from mllm_widgets.vlm.families.base import part
@@ -27,64 +27,9 @@ from mllm_widgets.vlm.question import Question
 
 from .arguments import check_layers, check_model, crosses, named, positions_of
 from .rows import check_sum, rows_of
-
-if TYPE_CHECKING:
-    import pandas as pd
+from .said import Knockout
 
 ROWS = 64  # targets whose rows are made at a time
-
-
-@dataclass(frozen=True)
-class Knockout:
-    """The answer's probability with attention edges blocked (`attention_knockout`).
-
-    probability: (layer,), P(answer) when the edges are blocked in the window around each layer; with `window=None` one entry, at the first of the layers.
-    before: P(answer) with nothing blocked. answer, answer_token: the model's answer, and the token that is followed.
-    blocked: of each entry, the layers in which the edges were blocked.
-    top: of each entry, the five first tokens that the model would say then, as (text, probability).
-    sources, targets: positions; source, target: as they were asked for.
-    """
-
-    probability: xr.DataArray = field(repr=False)
-    before: float
-    answer: Answer
-    answer_token: str
-    source: str
-    target: str
-    sources: tuple[int, ...] = field(repr=False)
-    targets: tuple[int, ...] = field(repr=False)
-    window: int | None
-    blocked: tuple[tuple[int, ...], ...] = field(repr=False)
-    top: tuple[tuple[tuple[str, float], ...], ...] = field(repr=False)
-    question: str
-    model: str
-    warnings: tuple[str, ...] = ()
-
-    @property
-    def change(self) -> xr.DataArray:
-        """(layer,) P(answer) with the edges blocked, minus that with nothing blocked."""
-        return (self.probability - self.before).rename("change")
-
-    @property
-    def relative(self) -> xr.DataArray:
-        """(layer,) the change in percent of P(answer) with nothing blocked, as Zhang et al. 2025 draw it."""
-        return (100 * self.change / max(self.before, 1e-12)).rename("relative")
-
-    def to_dataframe(self) -> pd.DataFrame:
-        """One row for each window: layer, blocked (layers), probability, change, relative, says (the first token then), its probability."""
-        import pandas as pd
-
-        return pd.DataFrame(
-            {
-                "layer": self.probability.layer.values,
-                "blocked": [list(layers) for layers in self.blocked],
-                "probability": self.probability.values,
-                "change": self.change.values,
-                "relative": self.relative.values,
-                "says": [first[0][0] for first in self.top],
-                "says_probability": [first[0][1] for first in self.top],
-            }
-        )
 
 
 def attention_knockout(
@@ -138,7 +83,9 @@ def attention_knockout(
         raise FlowError(
             f"source={source!r} comes after target={target!r} in the sequence, so nothing flows from it: this model's tokens see only earlier ones."
         )
-    plain = _last_logits(vlm, encoded, sources, targets, ())
+    with vlm.lock:
+        plain = _last_logits(vlm, encoded, sources, targets, ())
+        made = made_with(vlm, question, source=named(source), target=named(target), layers=centres)
     own = first_token_answer(vlm, plain)
     answer = own.token_id if answer is None else _token(answer, len(own.probabilities))
     probabilities, top = [], []
@@ -169,6 +116,7 @@ def attention_knockout(
         question=question.text,
         model=vlm.name,
         warnings=_warnings(vlm, own, answer, windows),
+        provenance=dated(made, window=window),
     )
 
 

@@ -8,8 +8,8 @@ checks that it is.  In early layers, where the stream is not yet in the head's t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 import nnsight
 import numpy as np
@@ -17,59 +17,18 @@ import torch
 import xarray as xr
 
 from mllm_widgets.errors import FlowError
-from mllm_widgets.results import Answer, TokenInfo
+from mllm_widgets.provenance import made_with
+from mllm_widgets.results import Answer
 from mllm_widgets.vlm.asking import first_token_answer
 from mllm_widgets.vlm.families.base import part
 from mllm_widgets.vlm.model import VLM
 from mllm_widgets.vlm.question import Question
 
-from .arguments import check_layers, check_model, positions_of
-
-if TYPE_CHECKING:
-    import pandas as pd
+from .arguments import check_layers, check_model, named, positions_of
+from .said import Lens
 
 NORMS = ("norm", "final_layernorm", "final_layer_norm", "ln_f")  # what decoders call their last norm
 POSITIONS = 128  # whose logits are made at a time
-
-
-@dataclass(frozen=True)
-class Lens:
-    """The words each layer would say (`logit_lens`).
-
-    tokens: (layer, token, rank), ids of the most probable words, best first; coordinate `token` holds positions.
-    probabilities: (layer, token, rank), theirs. answer_probability: (layer, token), that of the model's answer.
-    answer, answer_token: the model's answer, and its first token.
-    rows: a `TokenInfo` for each position of the sequence.
-    """
-
-    tokens: xr.DataArray = field(repr=False)
-    probabilities: xr.DataArray = field(repr=False)
-    answer_probability: xr.DataArray = field(repr=False)
-    answer: Answer
-    answer_token: str
-    rows: tuple[TokenInfo, ...] = field(repr=False)
-    question: str
-    model: str
-
-    def words(self, layer: int, position: int) -> list[tuple[str, float]]:
-        """What a layer would say at a position: (text, probability), best first.
-
-        Raises FlowError for a layer or a position that was not computed.
-        """
-        for argument, value, known in (("layer", layer, self.tokens.layer), ("position", position, self.tokens.token)):
-            if value not in known.values:
-                raise FlowError(f"{argument}={value!r} was not computed; there are {known.values.tolist()}.")
-        ids, sizes = (array.sel(layer=layer, token=position).values for array in (self.tokens, self.probabilities))
-        return [(self.answer.vocabulary[i], float(p)) for i, p in zip(ids, sizes, strict=True)]
-
-    def to_dataframe(self) -> pd.DataFrame:
-        """One row for each layer, position and rank: layer, token (position), kind, at (its text), rank, word, probability, answer_probability."""
-        table = self.probabilities.rename("probability").to_dataframe().reset_index()
-        table.insert(2, "kind", [self.rows[at].kind for at in table["token"]])
-        table.insert(3, "at", [self.rows[at].text for at in table["token"]])
-        table.insert(5, "word", [self.answer.vocabulary[i] for i in self.tokens.values.ravel()])
-        table["answer_probability"] = np.repeat(self.answer_probability.values.ravel(), self.tokens.sizes["rank"])
-        return table
 
 
 def logit_lens(
@@ -127,6 +86,9 @@ def logit_lens(
                 # at the last layer and position, to be checked
                 wanted = list(at if layer in chosen else ()) + [-1] * (layer == last)
                 found[layer] = nnsight.save(read(stream[wanted]))
+        made = made_with(
+            vlm, question, layers=chosen, positions=None if positions is None else named(positions), words=words
+        )
     _check(vlm, answer, float(found[last].answer[-1]))
     coords = {"layer": chosen, "token": list(at), "rank": np.arange(words)}
     three = ("layer", "token", "rank")
@@ -144,6 +106,7 @@ def logit_lens(
         rows=encoded.tokens,
         question=question.text,
         model=vlm.name,
+        provenance=made,
     )
 
 

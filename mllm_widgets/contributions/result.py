@@ -9,6 +9,7 @@ import numpy as np
 
 from mllm_widgets.errors import FlowError
 from mllm_widgets.results import TokenInfo
+from mllm_widgets.saving.result import Result
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,7 +54,7 @@ class CrossContributions:
 
 
 @dataclass(frozen=True)
-class Contributions:
+class Contributions(Result):
     """What every token writes into some targets through attention (Basu et al. 2024, eq. 1; `attention_contributions`).
 
     norms: (layer, token), ||a_ij|| of source token j, in units of the residual stream; mean over the targets. Coordinate `token` holds positions.
@@ -244,6 +245,44 @@ class Contributions:
             }
         )
         return table.assign(**dict(zip(("left", "top", "right", "bottom"), boxes.T, strict=True)))
+
+
+@dataclass(frozen=True)
+class Auroc:
+    """How well a score tells right from wrong: 0.5 is chance, 1 is perfect.
+
+    low, high: 95% interval, by a bootstrap over questions. right, wrong: how many questions of each.
+    """
+
+    value: float
+    low: float
+    high: float
+    right: int
+    wrong: int
+
+    def __str__(self) -> str:
+        return f"{self.value:.2f} ({self.low:.2f} to {self.high:.2f})"
+
+
+@dataclass(frozen=True)
+class CorrectnessSignal(Result):
+    """Scores of many questions, and what they are worth (`correctness_signal`).
+
+    table: a row for each question: question, answer, correct, score, confidence.
+    score, confidence: AUROC of the contribution score, and of the probability of the model's own answer.
+    layers: those whose mean the score is.
+    """
+
+    table: pd.DataFrame = field(repr=False)
+    score: Auroc
+    confidence: Auroc
+    layers: tuple[int, ...]
+    model: str
+    warnings: tuple[str, ...] = ()
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """The table: question, answer, correct, score, confidence."""
+        return self.table
 
 
 def _listed(layers: tuple[int, ...]) -> str:

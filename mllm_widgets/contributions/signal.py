@@ -8,58 +8,22 @@ layers, and find AUROC 0.63 where the model's own confidence has 0.76; after Yuk
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from mllm_widgets.errors import FlowError
 from mllm_widgets.intervals import LEVEL
+from mllm_widgets.provenance import made_with
 from mllm_widgets.vlm.asking import ask, same_answer
 from mllm_widgets.vlm.model import VLM
 from mllm_widgets.vlm.question import Question
 
 from .arguments import check_layers, check_model, crosses
 from .compute import attention_contributions
-
-if TYPE_CHECKING:
-    import pandas as pd
+from .result import Auroc, CorrectnessSignal
 
 FEW = 20  # of a kind, below which an interval says little
-
-
-@dataclass(frozen=True)
-class Auroc:
-    """How well a score tells right from wrong: 0.5 is chance, 1 is perfect.
-
-    low, high: 95% interval, by a bootstrap over questions. right, wrong: how many questions of each.
-    """
-
-    value: float
-    low: float
-    high: float
-    right: int
-    wrong: int
-
-    def __str__(self) -> str:
-        return f"{self.value:.2f} ({self.low:.2f} to {self.high:.2f})"
-
-
-@dataclass(frozen=True)
-class CorrectnessSignal:
-    """Scores of many questions, and what they are worth (`correctness_signal`).
-
-    table: a row for each question: question, answer, correct, score, confidence.
-    score, confidence: AUROC of the contribution score, and of the probability of the model's own answer.
-    layers: those whose mean the score is.
-    """
-
-    table: pd.DataFrame = field(repr=False)
-    score: Auroc
-    confidence: Auroc
-    layers: tuple[int, ...]
-    model: str
-    warnings: tuple[str, ...] = ()
 
 
 def constraint_to_last(vlm: VLM, question: Question, layers: Sequence[int] | int | None = None) -> float:
@@ -148,7 +112,8 @@ def correctness_signal(
         warnings = (
             f"only {few} of the {len(table)} answers are {kind}, so the figures are rough (see their intervals)",
         )
-    return CorrectnessSignal(table, score, confidence, tuple(chosen), vlm.name, warnings)
+    made = made_with(vlm, questions=len(questions), layers=chosen, draws=draws, seed=seed)
+    return CorrectnessSignal(table, score, confidence, tuple(chosen), vlm.name, warnings, provenance=made)
 
 
 def auroc(scores: Any, correct: Any, draws: int = 2000, seed: int = 0) -> Auroc:

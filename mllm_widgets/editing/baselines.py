@@ -24,7 +24,7 @@ from .covariance import KeyCovariance, projection_run, solved
 from .descent import Step, descend
 from .edit import Edit
 from .logits import last_logits
-from .multedit import (
+from .rank_one import (
     SUFFICIENT,
     causal_layer,
     check_layer,

@@ -15,7 +15,7 @@ from mllm_widgets.vlm.families.base import part
 from mllm_widgets.vlm.model import VLM, Encoding
 from mllm_widgets.vlm.question import Question
 
-from .multedit import check_layer, check_model
+from .rank_one import check_layer, check_model
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from mllm_widgets.errors import EditError, MllmWidgetsError
+from mllm_widgets.provenance import made_with
 from mllm_widgets.vlm.model import VLM
 from mllm_widgets.vlm.question import Question
 
@@ -122,8 +123,22 @@ def evaluate_edit(
             on_probe(probes[-1])
         if progress is not None:
             progress(len(probes), len(asked))
-    facts = tuple(EditFacts(e.question.text, e.target, e.method, e.layer, e.lam, e.reached) for e in each)
-    return EditReport(measured(probes, draws, seed), tuple(probes), facts, edit.vlm.name)
+    facts = tuple(facts_of(member) for member in each)
+    made = made_with(
+        edit.vlm,
+        each[0].question if len(each) == 1 else None,
+        edits=[str(fact) for fact in facts],
+        questions=len(asked),
+        max_new_tokens=most,
+        draws=draws,
+        seed=seed,
+    )
+    return EditReport(measured(probes, draws, seed), tuple(probes), facts, edit.vlm.name, provenance=made)
+
+
+def facts_of(edit: Edit) -> EditFacts:
+    """Which edit it is, as it is now."""
+    return EditFacts(edit.question.text, edit.target, edit.method, edit.layer, edit.lam, edit.reached)
 
 
 def about(edit: Edit, place: int, lists: dict[str, list[Any]], *, several: bool) -> list[Asked]:

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from mllm_widgets.errors import EditError
-from mllm_widgets.intervals import bootstrap_interval
+from mllm_widgets.provenance import made_with
 from mllm_widgets.vlm.model import VLM
 from mllm_widgets.vlm.question import Question
 
 from .edit import Edit, Edits, as_edits
-from .evaluate import about, check_count, check_unedited, elsewhere, evaluate_edit, listed, not_baked, without_picture
-from .multedit import check_question, multedit
+from .evaluate import (
+    about,
+    check_count,
+    check_unedited,
+    elsewhere,
+    evaluate_edit,
+    facts_of,
+    listed,
+    not_baked,
+    without_picture,
+)
 from .probing import Unedited, expected_tokens, probe
-from .report import DEFINITIONS, EditReport, Measure, Probe, Table
-
-if TYPE_CHECKING:
-    import pandas as pd
-    import xarray as xr
+from .rank_one import check_question, multedit
+from .report import DEFINITIONS, EditReport, ManyReport, Measure, Probe, SequenceReport
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,36 +40,6 @@ class Case:
     pictures: Sequence[Any] = ()
     same_phrase: Sequence[Any] = ()
     portability: Sequence[Any] = ()
-
-
-@dataclass(frozen=True)
-class ManyReport(Table):
-    """Many edits, each measured by itself (`edit_many`).
-
-    measures: means over edits, with bootstrap intervals over edits; `count` counts edits.
-    reports: one for each edit.
-    """
-
-    measures: tuple[Measure, ...]
-    reports: tuple[EditReport, ...] = field(repr=False)
-    method: str
-
-    def to_dataframe(self) -> pd.DataFrame:
-        """One row a measure: method, measure, value, low, high, count, before, formula; tables of several methods can be put together."""
-        table = super().to_dataframe()
-        table.insert(0, "method", self.method)
-        return table
-
-    def per_edit(self) -> pd.DataFrame:
-        """One row an edit: question, target, method, layer, lam, reached, and the value of each measure."""
-        import pandas as pd
-
-        return pd.DataFrame(
-            [
-                {**dataclasses.asdict(report.edits[0]), **{measure.name: measure.value for measure in report}}
-                for report in self.reports
-            ]
-        )
 
 
 def edit_many(
@@ -137,50 +112,10 @@ def edit_many(
             on_report(reports[-1])
         if progress is not None:
             progress(number + 1, len(listing))
-    return ManyReport(_means(reports, draws, seed), tuple(reports), reports[0].edits[0].method)
-
-
-@dataclass(frozen=True)
-class SequenceReport:
-    """Edits put on one model one after the other (`evaluate_sequence`).
-
-    probability, success: xarray (after, edit): P(target), and whether every token of it is the arg-max, of edit `edit` once `after` edits apply; NaN for those still to come.
-    alone: xarray (edit,), P(target) with that edit by itself.
-    agreement: xarray (after,), the share of `unrelated` questions whose greedy answer is the unedited model's; NaN without any.
-    unrelated: (after, question), that share one by one: 0 or 1.
-    """
-
-    probability: xr.DataArray
-    success: xr.DataArray
-    alone: xr.DataArray
-    agreement: xr.DataArray
-    unrelated: np.ndarray = field(repr=False)
-    draws: int = field(default=2000, repr=False)
-    seed: int = field(default=0, repr=False)
-
-    def to_dataframe(self) -> pd.DataFrame:
-        """One row a number of edits: after, efficacy (mean P(target) of the edits so far), low, high, success, alone (the same edits by themselves), agreement, and its interval."""
-        import pandas as pd
-
-        rows = []
-        for place, after in enumerate(self.probability.after.values):
-            held = self.probability.values[place, :after]
-            low, high = bootstrap_interval(held, self.draws, self.seed)
-            same_low, same_high = bootstrap_interval(self.unrelated[place], self.draws, self.seed)
-            rows.append(
-                {
-                    "after": int(after),
-                    "efficacy": held.mean(),
-                    "low": low,
-                    "high": high,
-                    "success": self.success.values[place, :after].mean(),
-                    "alone": self.alone.values[:after].mean(),
-                    "agreement": float(self.agreement.values[place]),
-                    "agreement_low": same_low,
-                    "agreement_high": same_high,
-                }
-            )
-        return pd.DataFrame(rows)
+    edits = [str(fact) for report in reports for fact in report.edits]
+    made = made_with(vlm, edits=edits, max_new_tokens=max_new_tokens, draws=draws, seed=seed)
+    method_name = reports[0].edits[0].method
+    return ManyReport(_means(reports, draws, seed), tuple(reports), method_name, provenance=made)
 
 
 def evaluate_sequence(
@@ -265,6 +200,14 @@ def evaluate_sequence(
         agreement,
         draws,
         seed,
+        provenance=made_with(
+            several.vlm,
+            edits=[str(facts_of(edit)) for edit in several],
+            questions=len(others),
+            max_new_tokens=most,
+            draws=draws,
+            seed=seed,
+        ),
     )
 
 

@@ -21,7 +21,7 @@ from mllm_widgets.vlm.question import Question
 from mllm_widgets.vlm.side_terms import Term
 
 from .logits import last_logits
-from .multedit import target_tokens
+from .rank_one import target_tokens
 from .report import Probe
 
 STRICT = 10  # how many of the most probable tokens must stay, and in their order, for EasyEdit's strict locality

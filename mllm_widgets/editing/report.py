@@ -11,9 +11,11 @@ import numpy as np
 
 from mllm_widgets.errors import EditError
 from mllm_widgets.intervals import bootstrap_interval
+from mllm_widgets.saving.result import Result
 
 if TYPE_CHECKING:
     import pandas as pd
+    import xarray as xr
 
 _P = "mean over questions of P(target) = prod_i P(t_i | question, t_<i)"
 _ALL = "share of questions with t_i = argmax P(. | question, t_<i) for every i"
@@ -168,9 +170,12 @@ class EditFacts:
     lam: float
     reached: float
 
+    def __str__(self) -> str:
+        return f"{self.question!r} -> {self.target!r}, layer {self.layer}, lam {self.lam:g}, {self.method}"
+
 
 @dataclass(frozen=True)
-class EditReport(Table):
+class EditReport(Table, Result):
     """What one edit, or several that are applied together, do (`evaluate_edit`).
 
     measures: one for each row of `to_dataframe()`; `report["efficacy"]` is one of them.
@@ -187,6 +192,79 @@ class EditReport(Table):
         import pandas as pd
 
         return pd.DataFrame([dataclasses.asdict(probe) for probe in self.probes]).astype({"edit": "Int64"})
+
+
+@dataclass(frozen=True)
+class ManyReport(Table, Result):
+    """Many edits, each measured by itself (`edit_many`).
+
+    measures: means over edits, with bootstrap intervals over edits; `count` counts edits.
+    reports: one for each edit.
+    """
+
+    measures: tuple[Measure, ...]
+    reports: tuple[EditReport, ...] = field(repr=False)
+    method: str
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """One row a measure: method, measure, value, low, high, count, before, formula; tables of several methods can be put together."""
+        table = super().to_dataframe()
+        table.insert(0, "method", self.method)
+        return table
+
+    def per_edit(self) -> pd.DataFrame:
+        """One row an edit: question, target, method, layer, lam, reached, and the value of each measure."""
+        import pandas as pd
+
+        return pd.DataFrame(
+            [
+                {**dataclasses.asdict(report.edits[0]), **{measure.name: measure.value for measure in report}}
+                for report in self.reports
+            ]
+        )
+
+
+@dataclass(frozen=True)
+class SequenceReport(Result):
+    """Edits put on one model one after the other (`evaluate_sequence`).
+
+    probability, success: xarray (after, edit): P(target), and whether every token of it is the arg-max, of edit `edit` once `after` edits apply; NaN for those still to come.
+    alone: xarray (edit,), P(target) with that edit by itself.
+    agreement: xarray (after,), the share of `unrelated` questions whose greedy answer is the unedited model's; NaN without any.
+    unrelated: (after, question), that share one by one: 0 or 1.
+    """
+
+    probability: xr.DataArray
+    success: xr.DataArray
+    alone: xr.DataArray
+    agreement: xr.DataArray
+    unrelated: np.ndarray = field(repr=False)
+    draws: int = field(default=2000, repr=False)
+    seed: int = field(default=0, repr=False)
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """One row a number of edits: after, efficacy (mean P(target) of the edits so far), low, high, success, alone (the same edits by themselves), agreement, and its interval."""
+        import pandas as pd
+
+        rows = []
+        for place, after in enumerate(self.probability.after.values):
+            held = self.probability.values[place, :after]
+            low, high = bootstrap_interval(held, self.draws, self.seed)
+            same_low, same_high = bootstrap_interval(self.unrelated[place], self.draws, self.seed)
+            rows.append(
+                {
+                    "after": int(after),
+                    "efficacy": held.mean(),
+                    "low": low,
+                    "high": high,
+                    "success": self.success.values[place, :after].mean(),
+                    "alone": self.alone.values[:after].mean(),
+                    "agreement": float(self.agreement.values[place]),
+                    "agreement_low": same_low,
+                    "agreement_high": same_high,
+                }
+            )
+        return pd.DataFrame(rows)
 
 
 def measured(probes: Iterable[Probe], draws: int, seed: int) -> tuple[Measure, ...]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 import xarray as xr
 
 from mllm_widgets.errors import EditError
+from mllm_widgets.provenance import made_with
 from mllm_widgets.tracing.memory import in_parts
 from mllm_widgets.tracing.runs import clean_run
 from mllm_widgets.tracing.score import answered
@@ -20,50 +20,15 @@ from mllm_widgets.vlm.question import Question
 from mllm_widgets.vlm.side_terms import RidgeTerm
 
 from .edit import Edit, Edits, as_edits, check_lam
+from .evaluate import facts_of
 from .logits import last_logits
-from .multedit import check_layer, check_question, multedit, target_tokens
+from .rank_one import check_layer, check_question, multedit, target_tokens
+from .swept import LambdaSweep, LayerSweep
 from .value import Step
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 LAMS = 33
 ROWS = 33  # rows of one forward pass
 TOP = 5  # tokens kept of a distribution
-
-
-@dataclass(frozen=True)
-class LambdaSweep:
-    """What an edit does to some questions at many lambdas (`lambda_sweep`).
-
-    target: (question, lam), P(target), all its tokens. agrees: (question, lam), does the first token stay the unedited model's?
-    kl: (question, lam), KL(before || after) of the first token's distribution, in nats. kept: (question, lam), P(the unedited model's first token).
-    says: (question, lam), the first token's text. top, top_p: (question, lam, rank), the likeliest first tokens and their probabilities. before: (question,), P(target) of the unedited model.
-    answers: the unedited model's first token for each question.
-    lams: ascending. strength: (lam,), |k|^2 / (lam + |k|^2), of the weakest key.
-    questions: their texts. edit: the edit's target.
-    """
-
-    target: xr.DataArray = field(repr=False)
-    kept: xr.DataArray = field(repr=False)
-    agrees: xr.DataArray = field(repr=False)
-    kl: xr.DataArray = field(repr=False)
-    says: xr.DataArray = field(repr=False)
-    top: xr.DataArray = field(repr=False)
-    top_p: xr.DataArray = field(repr=False)
-    before: np.ndarray = field(repr=False)
-    answers: tuple[str, ...]
-    lams: np.ndarray = field(repr=False)
-    strength: np.ndarray = field(repr=False)
-    questions: tuple[str, ...]
-    edit: str
-
-    def to_dataframe(self) -> pd.DataFrame:
-        """One row for each question and lambda: question (its number), text, lam, target, kept, agrees, kl, says."""
-        values = (self.target, self.kept, self.agrees, self.kl, self.says)
-        table = xr.merge(values).to_dataframe().reset_index()
-        table.insert(1, "text", [self.questions[i] for i in table["question"]])
-        return table
 
 
 def lambda_sweep(
@@ -142,6 +107,14 @@ def lambda_sweep(
         strength=min(squares) / (values + min(squares)),
         questions=tuple(question.text for question in asked),
         edit=words,
+        provenance=made_with(
+            vlm,
+            asked[0] if len(asked) == 1 else None,
+            edits=[str(facts_of(member)) for member in edits],
+            questions=[question.text for question in asked],
+            target=words,
+            lams=[values[0], values[-1], len(values)],
+        ),
     )
 
 
@@ -187,46 +160,6 @@ def _lams(lams: Any, squares: list[float]) -> np.ndarray:
             f"lams={values.tolist()!r} are not ascending; expected different numbers >= 0, the smallest first."
         )
     return values
-
-
-@dataclass(frozen=True)
-class LayerSweep:
-    """The same edit made in many layers (`layer_sweep`).
-
-    edits: layer -> Edit. reached: (layer,), P(target) with the value itself in place. efficacy: (layer,), P(target) after the edit of the weight.
-    before: P(target) of the unedited model.
-    """
-
-    edits: dict[int, Edit] = field(repr=False)
-    reached: xr.DataArray
-    efficacy: xr.DataArray
-    before: float
-
-    @property
-    def best(self) -> int:
-        """The layer with the highest efficacy; of those within 0.01 of it, the one whose value lies nearest to what the projection gave."""
-        near = [
-            layer for layer in self.edits if float(self.efficacy.sel(layer=layer)) >= float(self.efficacy.max()) - 0.01
-        ]
-        return min(near, key=lambda layer: float(self.edits[layer].residual.norm()))
-
-    def to_dataframe(self) -> pd.DataFrame:
-        """One row for each layer: layer, reached, efficacy, steps, key (its norm), moved (|z* - z0| / |z0|)."""
-        import pandas as pd
-
-        rows = []
-        for layer, edit in self.edits.items():
-            rows.append(
-                {
-                    "layer": layer,
-                    "reached": float(self.reached.sel(layer=layer)),
-                    "efficacy": float(self.efficacy.sel(layer=layer)),
-                    "steps": len(edit.losses) - 1,
-                    "key": edit.key_norm,
-                    "moved": edit.moved,
-                }
-            )
-        return pd.DataFrame(rows)
 
 
 def layer_sweep(
@@ -281,6 +214,15 @@ def layer_sweep(
         reached=xr.DataArray([e.reached for e in made.values()], dims=("layer",), coords=coords, name="reached"),
         efficacy=xr.DataArray(efficacy, dims=("layer",), coords=coords, name="efficacy"),
         before=before,
+        provenance=made_with(
+            vlm,
+            question,
+            target=target,
+            lam=lam,
+            layers=list(made),
+            options={name: value for name, value in options.items() if isinstance(value, (str, int, float, bool))}
+            or None,
+        ),
     )
 
 

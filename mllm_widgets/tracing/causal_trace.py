@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from mllm_widgets.errors import TraceError
+from mllm_widgets.provenance import dated
 from mllm_widgets.results import CellBatch, Trace
 from mllm_widgets.vlm.model import VLM
 from mllm_widgets.vlm.question import Question
@@ -236,6 +237,13 @@ def run_trace(
         if found
         else None,
         geometry=known_geometry(setup) if visual else None,
+        provenance=dated(
+            setup.provenance,
+            window=window,
+            modules=modules,
+            sever=sever,
+            groups=sorted({group.kind for group in found}) or None,
+        ),
         _setup=setup,
     )
 

@@ -12,8 +12,7 @@ import re
 from typing import Any
 
 from mllm_widgets.errors import TraceError
-
-from .engine import window_layers
+from mllm_widgets.results import window_layers
 
 _SCRIPT = """\
 {imports}

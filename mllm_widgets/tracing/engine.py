@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from mllm_widgets.results import window_layers
 from mllm_widgets.vlm.families.base import part
 
 from .continuation import brought, hidden
@@ -44,18 +45,6 @@ class Cells:
     def restored(self, cell: int) -> tuple[int, ...]:
         """Sequence positions a cell restores."""
         return self.groups[cell] if self.groups else (int(self.position[cell]),)
-
-
-def window_layers(centre: int, window: int, layers: int) -> range:
-    """The layers a window restores: `window` of them centred at `centre`, clipped to the model; an even window leans left, as ROME's.
-
-    Examples
-    --------
-    >>> list(window_layers(2, 3, 8)), list(window_layers(0, 3, 8)), list(window_layers(4, 4, 8))
-    ([1, 2, 3], [0, 1], [2, 3, 4, 5])
-    """
-    first = centre - window // 2
-    return range(max(0, first), min(layers, first + window))
 
 
 def order_cells(setup: TraceSetup, modules: int) -> Cells:

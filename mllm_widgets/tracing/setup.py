@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from mllm_widgets.errors import TraceError
+from mllm_widgets.provenance import UNKNOWN, Provenance, made_with
 from mllm_widgets.results import BEFORE_CONSTRAINT, BEFORE_CORRUPTION, IN_GROUPS, Answer, TokenInfo
 from mllm_widgets.vlm.asking import first_token_answer
 from mllm_widgets.vlm.model import VLM, Encoding
@@ -44,7 +45,7 @@ class TraceSetup:
     contexts: what the family adds to each draw's run, where draws are other pictures; empty where it is the clean run's.
     corrupted_run: the corrupted run of a single draw, where it was kept.
     target: the whole answer that is scored, where one was given.
-    state: which edits the model had; with others, no run is comparable with these.
+    state: which edits the model had; with others, no run is comparable with these. provenance: what was made with it, but for window and modules.
     clean_embeds, corrupted_embeds: (1, suffix, width) and (draws, suffix, width), input embeddings of the two suffixes.
     clean_outputs: module -> (layers, suffix, width), what restoring writes.
     """
@@ -72,6 +73,7 @@ class TraceSetup:
     corrupted_run: CorruptedRun | None = field(default=None, repr=False)
     target: str | None = None
     state: tuple[Any, ...] = ()
+    provenance: Provenance = field(default=UNKNOWN, repr=False)
 
     @property
     def answer_id(self) -> int:
@@ -219,6 +221,19 @@ def prepare(
                 "dtype='float32' or 'bfloat16', or corrupt less."
             )
         # warnings are about probabilities, whatever the score
+        made = made_with(
+            vlm,
+            question,
+            corruption=plan.name,
+            fitted=plan.fitted or None,
+            draws=getattr(corruption, "draws", None),
+            seed=getattr(corruption, "seed", None),
+            control=control,
+            score=score,
+            answer=answer,
+            target=target,
+            contrast=None if against is None else vlm.tokenizer.decode([against]),
+        )
         was, became = (float(measure.log_probability(rows).exp().mean()) for rows in (logits[None], after))
     return TraceSetup(
         vlm=vlm,
@@ -245,6 +260,7 @@ def prepare(
         corrupted_run=run,
         target=None if target is None else target.strip(),
         state=state,
+        provenance=made,
     )
 
 

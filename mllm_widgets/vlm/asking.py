@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 
 import torch
 
 from mllm_widgets.errors import ModelError, QuestionError
+from mllm_widgets.provenance import made_with
 from mllm_widgets.results import Answer
 
 from .model import VLM, Encoding
@@ -42,8 +44,11 @@ def ask(vlm: VLM, question: Question, max_new_tokens: int = 8) -> Answer:
         raise QuestionError(
             f"question is a {type(question).__name__}; expected mw.Question(image, text), or mw.Question(None, text)."
         )
-    _, text, logits = greedy(vlm, vlm.encode(question), max_new_tokens)
-    return first_token_answer(vlm, logits, text)
+    encoded = vlm.encode(question)
+    with vlm.lock:
+        _, text, logits = greedy(vlm, encoded, max_new_tokens)
+        made = made_with(vlm, question, max_new_tokens=max_new_tokens)
+    return dataclasses.replace(first_token_answer(vlm, logits, text), provenance=made)
 
 
 def greedy(vlm: VLM, encoded: Encoding, max_new_tokens: int) -> tuple[list[int], str, torch.Tensor]:

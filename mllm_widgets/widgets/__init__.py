@@ -1,8 +1,30 @@
 """What the user touches: anywidget components that are views of results and steer the running kernel."""
 
-from .edit_panel import EditPanel
-from .explorer import Explorer
-from .patch_grid import PatchGrid
-from .trace_heatmap import TraceHeatmap
+from __future__ import annotations
 
-__all__ = ["EditPanel", "Explorer", "PatchGrid", "TraceHeatmap"]
+from typing import TYPE_CHECKING
+
+from mllm_widgets.lazily import lazily
+
+if TYPE_CHECKING:
+    from .edit_panel import EditPanel
+    from .explorer import Explorer
+    from .patch_grid import PatchGrid
+    from .trace_heatmap import TraceHeatmap
+
+__getattr__ = lazily(
+    __name__,
+    {
+        "EditPanel": "edit_panel",
+        "Explorer": "explorer",
+        "PatchGrid": "patch_grid",
+        "TraceHeatmap": "trace_heatmap",
+    },
+)
+
+__all__ = [
+    "EditPanel",
+    "Explorer",
+    "PatchGrid",
+    "TraceHeatmap",
+]

@@ -85,7 +85,7 @@ class EditPanel(EditTraits):
         auto_snapshot: bool = False,
         **options: Any,
     ) -> None:
-        from mllm_widgets.editing.multedit import check_layer, check_question
+        from mllm_widgets.editing.rank_one import check_layer, check_question
 
         unknown = sorted(set(options) - set(SEARCH_OPTIONS))
         if unknown:
@@ -299,7 +299,7 @@ class EditPanel(EditTraits):
     # --- from one state to the next ---------------------------------------------------------------------------------------
 
     def _ask(self, kind: str, target: str, layer: int | None) -> None:
-        from mllm_widgets.editing.multedit import check_layer, target_tokens
+        from mllm_widgets.editing.rank_one import check_layer, target_tokens
 
         if layer is None and self._layer_chosen:
             layer = self.layer
