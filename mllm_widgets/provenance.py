@@ -82,9 +82,11 @@ UNKNOWN = Provenance()
 def made_with(vlm: VLM, question: Question | None = None, **more: Any) -> Provenance:
     """What something computed now was made with: model, question, versions and date, and `more` where it is not None.
 
-    It reads which edits the model has, so call it where the model cannot change meanwhile.
+    It reads which edits the model has, unless `edits` are given, so call it where the model cannot change meanwhile.
     """
     found: dict[str, Any] = {**_model(vlm), **(_question(question) if question is not None else {})}
+    if "edits" not in more:
+        found["edits"] = edits_of(vlm)
     found |= {key: value for key, value in more.items() if value is not None}
     return dated(Provenance(found, versions=versions()))
 
@@ -139,7 +141,6 @@ def _model(vlm: VLM) -> dict[str, Any]:
         "device": " + ".join(devices),
         **({"quantised": str(getattr(method, "value", method))} if method else {}),
         **({} if vlm.template is None else {"template": vlm.template}),
-        "edits": edits_of(vlm),
     }
 
 

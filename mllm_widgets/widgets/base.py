@@ -19,6 +19,7 @@ import traitlets
 from PIL import Image, PngImagePlugin
 
 from mllm_widgets.errors import WidgetError
+from mllm_widgets.provenance import Provenance
 
 from .shots import ASIDE, Shots
 
@@ -63,6 +64,7 @@ class Pictured(ipywidgets.Widget if TYPE_CHECKING else object):
     picture_id: Any
     outputs: Any
     taken: Any
+    provenance: Any  # a trait, or what an Explorer puts together
     auto_snapshot: Any
     shots: Shots
 
@@ -74,6 +76,8 @@ class Pictured(ipywidgets.Widget if TYPE_CHECKING else object):
         """The picture as PNG bytes, also written to `path` if one is given."""
         info = PngImagePlugin.PngInfo()
         info.add_text("mllm_widgets", "closed" if self.comm is None else self.model_id)
+        if self.provenance:
+            info.add_text("provenance", Provenance(self.provenance).to_json())
         buffer = io.BytesIO()
         self.picture().save(buffer, format="PNG", optimize=True, pnginfo=info)
         if path is not None:
@@ -109,6 +113,7 @@ class Widget(Pictured, anywidget.AnyWidget):
     """Base of all widgets.
 
     picture_id: how the live view finds the PNG it replaces.
+    provenance: what is on show was made with, see `mllm_widgets.provenance`; pictures and exports carry it.
     offline: True in the state of a page that has no kernel: what needs one is disabled there, and says so.
     snapshots: a counter; the camera button counts it up, and a snapshot is taken.  `taken` counts those taken, `outputs` those that hold a picture.
     auto_snapshot: take one when a change is complete, at most one a second.
@@ -117,6 +122,7 @@ class Widget(Pictured, anywidget.AnyWidget):
     """
 
     picture_id = traitlets.Unicode("").tag(sync=True)
+    provenance = traitlets.Dict({}).tag(sync=True)
     offline = traitlets.Bool(False).tag(sync=True)
     snapshots = traitlets.Int(0).tag(sync=True)
     taken = traitlets.Int(0).tag(sync=True)

@@ -10,6 +10,7 @@ from PIL import Image
 
 from mllm_widgets.errors import WidgetError
 from mllm_widgets.patch_map import SCALES, PatchMap
+from mllm_widgets.provenance import public_name
 
 from . import wire
 from .base import WholeNumber, Widget, bundle
@@ -103,7 +104,7 @@ class PatchGrid(Widget):
         self._map = shown = patch_map(flow)
         self._stack = Stack(flow)
         traits = {"grid": shown.kinds[0], "layer": shown.peak_layer if layer is None else layer, **traits}
-        super().__init__(**describe(shown), **self._stack.describe(), **traits)
+        super().__init__(**describe(shown), provenance=_made_with(flow), **self._stack.describe(), **traits)
 
     def add(self, flow: Contributions) -> None:
         """Know contributions to further targets, of the same question and picture, that `token` can then show.
@@ -133,7 +134,7 @@ class PatchGrid(Widget):
         with self._traits_lock:
             self._map, self._stack = shown, Stack(flow)
             self.publish(
-                **describe(shown),
+                **describe(shown), provenance=_made_with(flow),
                 **self._stack.describe(),
                 token=-1,
                 selected=[],
@@ -246,3 +247,9 @@ def _check_layer(layer: int, shown: PatchMap) -> None:
         raise WidgetError(
             f"layer={layer!r} is not shown; there are layers {f'{first} to {last}' if whole else shown.layers}, counted from 0."
         )
+
+
+def _made_with(flow: Contributions | PatchMap) -> dict[str, Any]:
+    """What values were made with; of a `PatchMap`, as much as is known."""
+    known = {} if not isinstance(flow, PatchMap) else {"model": public_name(flow.model), "question": flow.question}
+    return getattr(flow, "provenance", {key: value for key, value in known.items() if value})

@@ -11,6 +11,7 @@ from PIL import Image
 from mllm_widgets import colormaps, labels
 from mllm_widgets.errors import WidgetError
 from mllm_widgets.patch_map import KINDS, PatchMap
+from mllm_widgets.provenance import public_name
 
 from . import wire
 
@@ -82,7 +83,7 @@ def describe(shown: PatchMap) -> dict[str, Any]:
         "question": shown.question,
         "target": shown.target,
         "quantity": shown.quantity,
-        "model_name": shown.model,
+        "model_name": public_name(shown.model),
         "warnings": list(shown.warnings),
         "layers": list(shown.layers),
         "values": wire.tensor(shown.values),

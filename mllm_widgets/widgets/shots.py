@@ -27,6 +27,7 @@ ASIDE = frozenset(
     [
         "picture_id",
         "offline",
+        "provenance",
         "snapshots",
         "taken",
         "outputs",

@@ -408,6 +408,7 @@ class TraceHeatmap(Widget):
             **self._wire(values, np.ones_like(values, dtype=np.uint8)),
             limit=colormaps.effect_limit(values - trace.corrupted, trace.total_effect),
             shown=trace.window,
+            provenance=trace.provenance,
             computing=0,
             state=state,
             message=message,

@@ -29,6 +29,7 @@ def describe(trace: Trace | TraceSetup, setup: TraceSetup | None) -> dict[str, A
         "corrupted": trace.corrupted,
         "limit": colormaps.effect_limit(np.empty(0), trace.clean - trace.corrupted),
         "rows": rows(trace.rows),
+        "provenance": trace.provenance,
     }
 
 

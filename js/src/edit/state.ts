@@ -71,6 +71,7 @@ export interface Curve {
 export interface EditState {
   version: number;
   picture_id: string;
+  provenance: Record<string, unknown>;
   offline: boolean;
   snapshots: number;
   taken: number;

@@ -11,6 +11,7 @@ export interface Word {
 export interface QuestionState {
   version: number;
   picture_id: string;
+  provenance: Record<string, unknown>;
   offline: boolean;
   snapshots: number;
   taken: number;
@@ -54,6 +55,7 @@ export interface TrialRow {
 export interface TrialsState {
   version: number;
   picture_id: string;
+  provenance: Record<string, unknown>;
   offline: boolean;
   snapshots: number;
   taken: number;
@@ -74,6 +76,7 @@ export interface TrialsState {
 export interface LensState {
   version: number;
   picture_id: string;
+  provenance: Record<string, unknown>;
   offline: boolean;
   snapshots: number;
   taken: number;

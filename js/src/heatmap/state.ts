@@ -25,6 +25,7 @@ export interface Maps {
 export interface HeatmapState {
   version: number;
   picture_id: string;
+  provenance: Record<string, unknown>;
   offline: boolean;
   snapshots: number;
   taken: number;

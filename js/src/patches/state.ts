@@ -6,6 +6,7 @@ import { decode, type WireTensor } from "../lib/tensor";
 export interface PatchState {
   version: number;
   picture_id: string;
+  provenance: Record<string, unknown>;
   offline: boolean;
   snapshots: number;
   taken: number;

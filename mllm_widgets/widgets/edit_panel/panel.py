@@ -100,6 +100,7 @@ class EditPanel(EditTraits):
         lock = threading.RLock()
         self._vlm, self._question = vlm, question
         self._watched = watched(vlm, question, probes)
+        self._made = made_with(vlm, question, edits=())
         self._telling = True
         self._told_answers: list[Any] | None = None
         self._plain: dict[int, tuple[Any, dict[str, Any]]] = {}
@@ -345,6 +346,8 @@ class EditPanel(EditTraits):
 
     def _tell(self, **traits: Any) -> None:
         """Tell the front end what is known, what is shown and what the model is."""
+        from mllm_widgets.editing.evaluate import facts_of
+
         session, work = self._session, self._work
         view, edits, seen = session.view, session.made, session.seen
         where = work.where
@@ -367,6 +370,7 @@ class EditPanel(EditTraits):
                 results={str(number): self._result(number) for number in view.edits},
                 together=plain.together(work.together[1]) if session.together == work.together[0] else [],
                 current=view.current,
+                provenance=dated(self._made, edits=[str(facts_of(edits[number])) for number in view.edits]),
                 lam_of=self._places(),
                 edited=bool(seen.edits or seen.baked),
                 truth=plain.truth(edits, seen),

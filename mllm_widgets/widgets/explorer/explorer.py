@@ -11,6 +11,7 @@ import traitlets
 from PIL import Image
 
 from mllm_widgets.errors import WidgetError
+from mllm_widgets.provenance import Provenance
 from mllm_widgets.vlm.question import Question
 from mllm_widgets.widgets.base import Pictured
 from mllm_widgets.widgets.shots import Shots
@@ -265,6 +266,14 @@ class Explorer(Pictured, ipywidgets.Box):
                 image,
                 list(found.errors.values()),
             )
+
+    @property
+    def provenance(self) -> Provenance:
+        """What the answer was made with, and under "views" the same of each view that is there."""
+        views = self._session.views
+        own = {"trace": views.heatmap, "contributions": views.grid, "lens": views.lens, "edits": views.edit}
+        known = {name: widget.provenance for name, widget in own.items() if widget is not None}
+        return Provenance(self.panel.provenance, views=known)
 
     @property
     def picture_id(self) -> str:

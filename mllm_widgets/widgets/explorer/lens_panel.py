@@ -64,5 +64,6 @@ class LensPanel(Widget):
                 for position in positions
             ],
             answer=labels.visible(lens.answer_token),
+            provenance=lens.provenance,
             **traits,
         )

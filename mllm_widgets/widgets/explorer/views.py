@@ -133,6 +133,7 @@ class Views:
             "top": [{"token": labels.visible(text), "p": p} for text, p in top],
             "notes": [note for part, note in found.errors.items() if not isinstance(part, Trial)],
             "edited": found.edited,
+            "provenance": {} if found.answer is None else found.answer.provenance,
             "pictured": self.grid is not None,
             "editing": self.editor is not None,
         }
@@ -218,4 +219,10 @@ class Views:
             waiting = "waiting" if state == waiting else waiting
             note = wrong or found.notes.get(trial, "")
             rows.append(row_of(number, trial, found.name(trial.targets), result, state, note))
-        self.trials.publish(rows=rows, limit=limit_of(rows), into=found.name(found.blocked(view.token)))
+        made: Any = found.pictured or found.answer
+        self.trials.publish(
+            rows=rows,
+            limit=limit_of(rows),
+            into=found.name(found.blocked(view.token)),
+            provenance=made.provenance if made and rows else {},
+        )
