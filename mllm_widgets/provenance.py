@@ -50,11 +50,8 @@ class Provenance(dict):
             "provenance says what a result was made with and does not change; Provenance(provenance, key=value) is a copy with other values."
         )
 
-    __setitem__ = __delitem__ = __ior__ = _refuse  # type: ignore[assignment]
+    __setitem__ = __delitem__ = __ior__ = _refuse
     update = setdefault = pop = popitem = clear = _refuse  # type: ignore[assignment]
-
-    def __hash__(self) -> int:
-        return hash(self.to_json())
 
     def __reduce__(self) -> Any:
         return type(self), (dict(self),)
@@ -74,9 +71,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float) and not np.isfinite(value):
         return str(value)
     return value if value is None or isinstance(value, (str, int, float)) else str(value)
-
-
-UNKNOWN = Provenance()
 
 
 def made_with(vlm: VLM, question: Question | None = None, **more: Any) -> Provenance:

@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import gc
 import io
+import json
 import pickle
 import re
 import sys
@@ -602,7 +603,10 @@ def test_the_png_knows_whose_it_is(show, trace, tmp_path):
     png = heatmap.to_png(tmp_path / "map.png")
     assert (tmp_path / "map.png").read_bytes() == png
     with Image.open(io.BytesIO(png)) as image:
-        assert getattr(image, "text") == {"mllm_widgets": heatmap.model_id}  # noqa: B009 - of PNG files only
+        chunks = getattr(image, "text")  # noqa: B009 - of PNG files only
+        assert list(chunks) == ["mllm_widgets", "provenance"]  # the id first: the live view knows its picture by it
+        assert chunks["mllm_widgets"] == heatmap.model_id
+        assert json.loads(chunks["provenance"]) == json.loads(trace.provenance.to_json())
         assert image.convert("RGB").tobytes() == heatmap.picture().tobytes()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from mllm_widgets.provenance import UNKNOWN, Provenance
+from mllm_widgets.provenance import Provenance
 
 if TYPE_CHECKING:
     import os
@@ -18,7 +18,7 @@ class Result:
     provenance: what it was made with, see `mllm_widgets.provenance`; empty for one that was put together by hand.
     """
 
-    provenance: Provenance = field(default=UNKNOWN, kw_only=True, repr=False, compare=False)
+    provenance: Provenance = field(default_factory=Provenance, kw_only=True, repr=False, compare=False)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write it to a file, to be read with `mw.load_result(path)`: everything but the model, exactly.

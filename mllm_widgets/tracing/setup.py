@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from mllm_widgets.errors import TraceError
-from mllm_widgets.provenance import UNKNOWN, Provenance, made_with
+from mllm_widgets.provenance import Provenance, made_with
 from mllm_widgets.results import BEFORE_CONSTRAINT, BEFORE_CORRUPTION, IN_GROUPS, Answer, TokenInfo
 from mllm_widgets.vlm.asking import first_token_answer
 from mllm_widgets.vlm.model import VLM, Encoding
@@ -73,7 +73,7 @@ class TraceSetup:
     corrupted_run: CorruptedRun | None = field(default=None, repr=False)
     target: str | None = None
     state: tuple[Any, ...] = ()
-    provenance: Provenance = field(default=UNKNOWN, repr=False)
+    provenance: Provenance = field(default_factory=Provenance, repr=False)
 
     @property
     def answer_id(self) -> int:

@@ -134,7 +134,8 @@ class PatchGrid(Widget):
         with self._traits_lock:
             self._map, self._stack = shown, Stack(flow)
             self.publish(
-                **describe(shown), provenance=_made_with(flow),
+                **describe(shown),
+                provenance=_made_with(flow),
                 **self._stack.describe(),
                 token=-1,
                 selected=[],

@@ -11,6 +11,7 @@ from PIL import Image
 
 from mllm_widgets import colormaps
 from mllm_widgets.errors import EditError, WidgetError
+from mllm_widgets.provenance import Provenance, made_with
 from mllm_widgets.vlm.question import Question
 from mllm_widgets.vlm.spans import find_words
 from mllm_widgets.widgets.cells import after_cells
@@ -370,7 +371,7 @@ class EditPanel(EditTraits):
                 results={str(number): self._result(number) for number in view.edits},
                 together=plain.together(work.together[1]) if session.together == work.together[0] else [],
                 current=view.current,
-                provenance=dated(self._made, edits=[str(facts_of(edits[number])) for number in view.edits]),
+                provenance=Provenance(self._made, edits=[str(facts_of(edits[number])) for number in view.edits]),
                 lam_of=self._places(),
                 edited=bool(seen.edits or seen.baked),
                 truth=plain.truth(edits, seen),
