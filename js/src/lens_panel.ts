@@ -1,11 +1,13 @@
 // The logit lens of mw.Explorer: the words that each layer would say at the selected token.
 
 import type { RenderProps } from "@anywidget/types";
+import { lensOf } from "./explorer/own";
 import type { LensModel, LensState } from "./explorer/state";
 import { element, uniqueName } from "./lib/dom";
 import { number } from "./lib/format";
 import { keepKeys, ownKeys } from "./lib/keys";
 import { onThemeChange, themeOf } from "./lib/theme";
+import { tools } from "./lib/tools";
 import "./lens_panel.css";
 
 function render({ model, el, signal }: RenderProps<LensState>): void {
@@ -18,7 +20,12 @@ function render({ model, el, signal }: RenderProps<LensState>): void {
     "aria-label": "words that each layer would say; choosing one looks at that layer",
   });
   const count = topK(model, signal);
-  root.append(element("header", {}, title), element("div", { class: "mw-controls" }, count.node), list);
+  root.append(
+    tools(root, model, { ...lensOf(model), render }, signal),
+    element("header", {}, title),
+    element("div", { class: "mw-controls" }, count.node),
+    list,
+  );
   el.append(root);
 
   const choose = (layer: number | undefined) => {

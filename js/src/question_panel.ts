@@ -1,6 +1,7 @@
 // The question of mw.Explorer: its words, its picture, its answer, and what the kernel is doing about it.
 
 import type { RenderProps } from "@anywidget/types";
+import { questionOf } from "./explorer/own";
 import { SILENT, sender } from "./explorer/send";
 import type { QuestionModel, QuestionState } from "./explorer/state";
 import { wordMarker } from "./explorer/words";
@@ -13,6 +14,7 @@ import { replacePicture } from "./lib/picture";
 import { statusLine } from "./lib/status";
 import { radioSwitch } from "./lib/switch";
 import { onThemeChange, themeOf } from "./lib/theme";
+import { tools } from "./lib/tools";
 import "./question_panel.css";
 
 const TABS = [
@@ -49,7 +51,19 @@ function render({ model, el, signal }: RenderProps<QuestionState>): void {
   const doing = () => ({ running: model.get("state") === "running", message: model.get("message"), progress: -1 });
   const status = statusLine("computing", doing, () => kernel.send({ kind: "cancel" }), signal);
   const error = element("p", { class: "mw-failed", role: "alert" });
-  const text = element("div", { class: "mw-text" }, words.node, answer.node, ask.node, row, status.node, error, notes);
+  const bar = tools(root, model, questionOf(model), signal);
+  const text = element(
+    "div",
+    { class: "mw-text" },
+    bar,
+    words.node,
+    answer.node,
+    ask.node,
+    row,
+    status.node,
+    error,
+    notes,
+  );
   root.append(picture.node, text);
   el.append(root);
 

@@ -5,6 +5,7 @@ import type { Attach } from "./lib/tools";
 import { camera } from "./tools/camera";
 import { exportItems } from "./tools/exports";
 import { help } from "./tools/help";
+import { KEYS } from "./tools/keys";
 import { menuButton } from "./tools/menu";
 import { saver } from "./tools/save";
 import { dataTable } from "./tools/table";
@@ -30,7 +31,7 @@ const attach: Attach = (place, root, model, own, signal) => {
     camera(model, say, signal),
     menuButton("Export", exportItems(root, model, own, save, say), signal),
     dataTable(root, model, own, signal),
-    help(root, own.keys, signal),
+    help(root, KEYS[own.kind] ?? [], signal),
   ];
   const bar = element("div", { role: "toolbar", "aria-label": "of this view", class: "mw-bar" });
   bar.append(...parts.filter((part) => part !== undefined));

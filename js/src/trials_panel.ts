@@ -1,6 +1,7 @@
 // What causes say about patches, in mw.Explorer: buttons that ask, and a row of effects for each answer.
 
 import type { RenderProps } from "@anywidget/types";
+import { trialsOf } from "./explorer/own";
 import { SILENT, sender } from "./explorer/send";
 import type { TrialRow, TrialsModel, TrialsState } from "./explorer/state";
 import { colorIndex, colorTable, css, type Rgb } from "./lib/color";
@@ -9,6 +10,7 @@ import { signed } from "./lib/format";
 import { keepKeys } from "./lib/keys";
 import { radioSwitch } from "./lib/switch";
 import { onThemeChange, themeOf } from "./lib/theme";
+import { tools } from "./lib/tools";
 import "./trials_panel.css";
 
 const WRITTEN = 12; // layers; more than that have no room for numbers
@@ -40,6 +42,7 @@ function render({ model, el, signal }: RenderProps<TrialsState>): void {
   const hint = element("p", { class: "mw-answer" });
   const failed = element("p", { class: "mw-failed", role: "alert" });
   root.append(
+    tools(root, model, { ...trialsOf(model), render }, signal),
     element("header", {}, element("p", { class: "mw-answer" }, "What confirms it: patches by cause")),
     element("div", { class: "mw-controls" }, trace, block, modules.node),
     hint,

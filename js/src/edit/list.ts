@@ -59,7 +59,7 @@ export function editList(model: EditModel, send: Send, signal: AbortSignal) {
       element("span", {}, element("b", {}, row.target), ` layer ${row.layer}, λ ${lamName(row.lam)}`),
       element("small", { "data-state": state }, state),
     );
-    return element("li", { "aria-current": here ? "true" : "false" }, check, words, remove);
+    return element("li", { "aria-current": here ? "true" : "false" }, element("label", {}, check), words, remove);
   };
   const update = () => {
     // the control that has the focus keeps it, though the list is made anew

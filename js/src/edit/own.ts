@@ -1,15 +1,9 @@
-// What the toolbar must know of the editor: its numbers, its words and its keys.
+// What the toolbar must know of the editor: its numbers and its words.
 
 import type { Own, Sheet } from "../lib/tools";
 import { kindName, LINES, lamName, Sweep, shown, verdict, word } from "./numbers";
 import type { EditModel } from "./state";
 
-const KEYS: Own["keys"] = [
-  ["← →", "of the layers, of lambda and of the switch: the one before or after"],
-  ["Home End", "the first or last of them"],
-  ["Enter", "in the target's field: try it"],
-  ["Space", "apply an edit of the list, or take it back"],
-];
 const SAID = ["question", "span", "probes", "layers", "effects", "token", "causal", "trace_note", "bars"] as const;
 const MADE = [
   "rows",
@@ -38,7 +32,6 @@ export function ownOf(model: EditModel): Own {
     },
     sheet: () => sheetOf(model, lam() ?? ""),
     data: () => Object.fromEntries([...SAID, ...MADE].map((name) => [name, model.get(name)])),
-    keys: KEYS,
   };
 }
 

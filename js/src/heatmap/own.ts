@@ -1,19 +1,9 @@
-// What the toolbar must know of the map: its numbers, its words and its keys.
+// What the toolbar must know of the map: its numbers and its words.
 
 import { windowName } from "../lib/format";
 import type { Own, Sheet } from "../lib/tools";
 import { type Model, onShow, Values } from "./state";
 import { measured } from "./words";
-
-const KEYS: Own["keys"] = [
-  ["← → ↑ ↓", "go to the next cell"],
-  ["Home End", "to the first or last layer; with Ctrl, of the first or last token"],
-  ["PageUp PageDown", "ten tokens up or down"],
-  ["Enter", "pin the cell, or release it"],
-  ["Esc", "release the pinned cell, close the tooltip"],
-  ["C", "copy the value"],
-  ["M", "switch the sub-block"],
-];
 
 export function ownOf(model: Model): Own {
   return {
@@ -25,7 +15,6 @@ export function ownOf(model: Model): Own {
     },
     sheet: () => sheetOf(model),
     data: () => dataOf(model),
-    keys: KEYS,
   };
 }
 

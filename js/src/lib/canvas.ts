@@ -15,7 +15,14 @@ export interface Ink {
 /** A canvas cannot inherit CSS, so its colours are read from the element at draw time. */
 export function inkOf(element: Element): Ink {
   const style = getComputedStyle(element);
-  const read = (name: string) => style.getPropertyValue(name).trim();
+  const pen = document.createElement("canvas").getContext("2d");
+  // a canvas knows every way to write a colour, those of the system too, and writes each as numbers
+  const read = (name: string) => {
+    const written = style.getPropertyValue(name).trim();
+    if (!pen) return written;
+    pen.fillStyle = written;
+    return String(pen.fillStyle);
+  };
   return {
     font: style.fontFamily,
     text: style.color,

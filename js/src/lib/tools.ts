@@ -18,7 +18,6 @@ export interface Own {
   sheet?: () => Sheet; // no table, and no CSV, without it
   follows?: readonly string[]; // the traits that the table is of
   data: () => Record<string, unknown>; // what a JSON file holds beside the provenance
-  keys: [key: string, does: string][];
   // biome-ignore lint/suspicious/noExplicitAny: each widget's own render, whose model is the one given here
   render?: (props: any) => void; // draws the widget once more, for a picture of it; none without
 }

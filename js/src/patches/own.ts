@@ -1,18 +1,7 @@
-// What the toolbar must know of the patches: their numbers, their words and their keys.
+// What the toolbar must know of the patches: their numbers and their words.
 
 import type { Own, Sheet } from "../lib/tools";
 import { type Model, readPatches, readValues } from "./state";
-
-const KEYS: Own["keys"] = [
-  ["← → ↑ ↓", "go to the next patch"],
-  ["Home End", "to the first or last of the row; with Ctrl, of the picture"],
-  ["PageUp PageDown", "the layer before or after"],
-  ["Enter", "select the patch, or take it out"],
-  ["Shift + ← → ↑ ↓", "select a rectangle"],
-  ["T", "select the outlined patches"],
-  ["Esc", "select none, close the tooltip"],
-  ["C", "copy the values of the selected patches"],
-];
 
 export function ownOf(model: Model): Own {
   return {
@@ -25,7 +14,6 @@ export function ownOf(model: Model): Own {
     },
     sheet: () => sheetOf(model),
     data: () => dataOf(model),
-    keys: KEYS,
   };
 }
 

@@ -15,7 +15,7 @@ import { boxOf, layerIndex, type Model, type Patch, readPatches, readValues } fr
 import { asSentence, chartSentence, describe, headingOf, summary } from "./words";
 
 const KEYS =
-  "Arrows move, Enter selects, Shift and arrows select a rectangle, T the largest, Escape none. Page Up and Down change the layer, C copies.";
+  "Arrows move, Enter selects, Shift and arrows a rectangle, Page Up and Down change the layer; ? lists all keys.";
 const DRAG = 4; // px; less is a click with an unsteady hand
 
 export function patchView(
@@ -157,6 +157,8 @@ export function patchView(
   listen("pointerdown", (event) => {
     if (event.button !== 0) return;
     pressed = { ...point(event), page: { x: event.clientX, y: event.clientY } };
+    pointer = patchAt(patches, pressed.x, pressed.y); // a finger may not move before it goes
+    dismissed = false;
     grid.setPointerCapture(event.pointerId);
   });
   listen("pointermove", (event) => {
@@ -185,13 +187,15 @@ export function patchView(
     release();
   });
   listen("pointercancel", release);
-  listen("pointerleave", () => {
-    pointer = undefined;
+  listen("pointerleave", ({ pointerType }) => {
+    if (pointerType !== "touch") pointer = undefined; // what a finger has pointed at is read when it has gone
   });
   listen("focus", () => {
     dismissed = false;
   });
-  listen("blur", () => {});
+  listen("blur", () => {
+    pointer = undefined;
+  });
   hearKeys(({ key, ctrlKey, shiftKey }) => {
     said.textContent = "";
     const to = moved(patches, at(), key, ctrlKey);

@@ -47,9 +47,13 @@ export function dataTable(
 
 function tableOf({ corner, columns, rows }: Sheet, about: string): HTMLElement[] {
   const shown = columns.slice(0, MOST.columns);
-  const head = element("tr", {}, ...[corner, ...shown].map((name) => element("th", { scope: "col" }, name)));
+  const head = element(
+    "tr",
+    {},
+    ...[corner, ...shown].map((name, at) => element("th", { scope: "col", class: side(rows[0]?.cells[at - 1]) }, name)),
+  );
   const body = rows.slice(0, MOST.rows).map(({ label, cells }) => {
-    const line = cells.slice(0, MOST.columns).map((cell) => element("td", {}, text(cell)));
+    const line = cells.slice(0, MOST.columns).map((cell) => element("td", { class: side(cell) }, text(cell)));
     return element("tr", {}, element("th", { scope: "row" }, label), ...line);
   });
   const table = element(
@@ -70,6 +74,11 @@ function tableOf({ corner, columns, rows }: Sheet, about: string): HTMLElement[]
         ]
       : [];
   return [...left, table];
+}
+
+/** Words stand on the left of their column, numbers on the right. */
+function side(cell: number | string | undefined): string {
+  return typeof cell === "string" ? "mw-left" : "";
 }
 
 function text(cell: number | string): string {
