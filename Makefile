@@ -21,7 +21,7 @@ PIP := SKIP_JUPYTER_BUILDER=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_CONSTRAINT=con
 WITH_NODE := PATH="$$(tools/node.sh):$$PATH"
 AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
-BUNDLES := $(patsubst %,mllm_widgets/static/%.js,trace_heatmap patch_grid question_panel trials_panel lens_panel edit_panel tools)
+BUNDLES := $(patsubst %,mllm_widgets/static/%.js,trace_heatmap patch_grid question_panel trials_panel lens_panel edit_panel tools host)
 JS_SOURCES := $(shell find js/src -type f 2>/dev/null) $(wildcard js/*.mjs js/*.json js/*.ts)
 FIRST_NOTEBOOK := notebooks/01_first_trace.ipynb
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from mllm_widgets import bundles
 from mllm_widgets.errors import WidgetError
-from mllm_widgets.widgets import base
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ROOT / "js" / "src"
@@ -22,15 +22,15 @@ FILES = [
 
 
 def test_a_missing_bundle_is_a_sentence(monkeypatch, tmp_path):
-    monkeypatch.setattr(base, "STATIC", tmp_path)
+    monkeypatch.setattr(bundles, "STATIC", tmp_path)
     with pytest.raises(WidgetError, match=r"trace_heatmap\.js' is missing.*Run `make js`"):
-        base.bundle("trace_heatmap.js")
+        bundles.bundle("trace_heatmap.js")
 
 
 @pytest.mark.parametrize("file", FILES)
 def test_bundles_are_small_and_reach_for_nothing(file):
     """They are saved with every notebook, and opened where there is no network and no trust."""
-    text = base.bundle(file).read_text(encoding="utf-8")
+    text = bundles.bundle(file).read_text(encoding="utf-8")
     assert 1000 < len(text.encode()) < 30_000
     addresses = set(re.findall(r"(?:https?:)?//[\w.-]+\.\w+[^\s\"'`)]*|@import", text))
     assert addresses <= {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xhtml"}

@@ -18,12 +18,13 @@ import numpy as np
 import traitlets
 from PIL import Image, PngImagePlugin
 
+from mllm_widgets.bundles import bundle
 from mllm_widgets.errors import WidgetError
 from mllm_widgets.provenance import Provenance
 
 from .shots import ASIDE, Shots
 
-STATIC = Path(__file__).resolve().parent.parent / "static"
+__all__ = ["Pictured", "WholeNumber", "Widget", "bundle"]
 
 
 class WholeNumber(traitlets.Int):
@@ -32,22 +33,6 @@ class WholeNumber(traitlets.Int):
     def validate(self, obj: Any, value: Any) -> int | None:
         """The value as an int; a TraitError for anything that is no whole number."""
         return super().validate(obj, int(value) if isinstance(value, np.integer) else value)
-
-
-def bundle(name: str) -> Path:
-    """Path of a built front-end file.
-
-    Raises
-    ------
-    WidgetError: if the front end was never built.
-    """
-    path = STATIC / name
-    if not path.exists():
-        raise WidgetError(
-            f"the front end {str(path)!r} is missing: this is a source checkout whose widgets were never built. Run `make js` "
-            "in it, or install a released wheel."
-        )
-    return path
 
 
 @functools.cache
@@ -67,6 +52,7 @@ class Pictured(ipywidgets.Widget if TYPE_CHECKING else object):
     provenance: Any  # a trait, or what an Explorer puts together
     auto_snapshot: Any
     shots: Shots
+    _traits_lock: Any
 
     def picture(self) -> Image.Image:
         """What is shown, as an RGB picture."""
@@ -96,6 +82,38 @@ class Pictured(ipywidgets.Widget if TYPE_CHECKING else object):
         WidgetError: if there is nothing to draw yet.
         """
         return self.shots.take()
+
+    def to_html(self, path: str | Path | None = None, *, title: str | None = None, theme: str = "light") -> str:
+        """The widget as a page of its own, also written to `path` if one is given: one file that works without Jupyter, kernel and network.
+
+        Parameters
+        ----------
+        title: shown above the views; by default the page is only called after the question.
+        theme: "light" or "dark".
+
+        Raises
+        ------
+        WidgetError: for another theme, or a widget that was closed.
+        """
+        from .page import page_of
+
+        return page_of(self, path, title=title, theme=theme)
+
+    def show_static(self, height: int | None = None, *, theme: str = "light") -> None:
+        """Display that page in a cell's output, where it needs neither kernel nor saved state: a picture, and a frame that replaces it.
+
+        Parameters
+        ----------
+        height: of the frame in pixels, until the page in it says how high it is.
+        theme: "light" or "dark".
+
+        Raises
+        ------
+        WidgetError: as for `to_html`.
+        """
+        from .page import show
+
+        show(self, height, theme)
 
     def _ipython_display_(self) -> None:
         from IPython.display import display

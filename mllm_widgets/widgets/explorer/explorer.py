@@ -276,6 +276,10 @@ class Explorer(Pictured, ipywidgets.Box):
         return Provenance(self.panel.provenance, views=known)
 
     @property
+    def _traits_lock(self) -> Any:
+        return self._session.lock
+
+    @property
     def picture_id(self) -> str:
         """How the live view finds the PNG it replaces; the question's panel hides it for all."""
         return self.panel.picture_id
