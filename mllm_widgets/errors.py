@@ -45,3 +45,7 @@ class SaveError(MllmWidgetsError):
 
 class EditError(MllmWidgetsError):
     """An edit was asked for that cannot be made, applied, kept or measured."""
+
+
+class NotebookError(MllmWidgetsError):
+    """A notebook cannot be read, exported or checked."""

@@ -1,0 +1,117 @@
+"""The arguments of `mllm-widgets`, and what it says."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from mllm_widgets import __version__
+from mllm_widgets.errors import NotebookError
+from mllm_widgets.render.page import THEMES
+
+DONE, UNSEEN, FAILED = 0, 1, 2
+
+ABOUT = """\
+Notebooks with live widgets, for readers who have no kernel.
+
+  mllm-widgets export lesson.ipynb -o lesson.html    one page: interactive, offline, for anybody with a browser
+  mllm-widgets export --strip-state lesson.ipynb -o for-github.ipynb    the notebook with pictures only
+  mllm-widgets check lesson.ipynb                    what a reader will see in JupyterLab, on GitHub, in VS Code ...
+
+A widget lives in a page, or in a notebook opened again, if its state was saved. JupyterLab saves it with
+Settings > Save Widget State Automatically, and so does running the notebook here with --execute.
+"""
+EXPORT = """\
+Writes a notebook as one HTML file with everything in it: text, formulas, outputs, and its widgets, whose controls work
+without a kernel as far as their data go. The page asks the network for nothing; send it by mail, or put it anywhere.
+
+With --strip-state it writes the notebook itself without the saved state of its widgets, which GitHub would make blank
+spots of. Their pictures stay.
+"""
+CHECK = """\
+Says for every widget in a notebook whether it has a picture and a saved state, how large both are, and what a reader
+sees of it on each host. GitHub, VS Code and MyST are judged by their rules, the others were tried.
+"""
+CODES = """\
+exit status: 0 done; 1 a widget would be blank, or a line of text, for some readers; 2 it could not be done, and why
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; its exit status."""
+    parser = _parser()
+    given = parser.parse_args(arguments)
+    if given.command is None:
+        parser.print_help()
+        return DONE
+    try:
+        return given.run(given)
+    except NotebookError as error:
+        print(f"mllm-widgets: {error}", file=sys.stderr)  # noqa: T201
+    except OSError as error:
+        print(f"mllm-widgets: {error.filename!r} cannot be written: {error.strerror}.", file=sys.stderr)  # noqa: T201
+    return FAILED
+
+
+def _parser() -> argparse.ArgumentParser:
+    layout = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser("mllm-widgets", description=ABOUT, epilog=CODES, formatter_class=layout)
+    parser.add_argument("--version", action="version", version=f"mllm_widgets {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="export | check")
+    export = commands.add_parser("export", description=EXPORT, epilog=CODES, formatter_class=layout)
+    export.add_argument("notebook", type=Path, help="the .ipynb file")
+    export.add_argument("-o", "--output", type=Path, help="the file to write (default: notebook.html beside it)")
+    export.add_argument(
+        "--execute", action="store_true", help="run all cells first, in the notebook's kernel; the file stays as it is"
+    )
+    export.add_argument("--theme", choices=THEMES, default="light", help="of the page (default: light)")
+    export.add_argument("--title", help="of the page (default: the notebook's first heading)")
+    export.add_argument(
+        "--strip-state", action="store_true", help="write a notebook without the state of its widgets instead"
+    )
+    export.add_argument("--in-place", action="store_true", help="with --strip-state: change the notebook itself")
+    export.set_defaults(run=_export)
+    check = commands.add_parser("check", description=CHECK, epilog=CODES, formatter_class=layout)
+    check.add_argument("notebook", type=Path, help="the .ipynb file")
+    check.set_defaults(run=_check)
+    return parser
+
+
+def _export(given: argparse.Namespace) -> int:
+    from .export import export, strip_state
+
+    if given.strip_state:
+        if bool(given.output) == given.in_place:
+            raise NotebookError(
+                "--strip-state writes a notebook: say where with -o FILE, or --in-place to change it itself."
+            )
+        to = given.notebook if given.in_place else given.output
+        saved = strip_state(given.notebook, to)
+        _say(f"{to}: {saved / 1000:.0f} kB of widget state left out; pictures stay.")
+        return DONE
+    to = given.output or given.notebook.with_suffix(".html")
+    if to.suffix == ".ipynb" or given.in_place:
+        raise NotebookError(
+            f"the page would be written to {str(to)!r}; expected a name that ends in .html, or --strip-state."
+        )
+    done = export(given.notebook, to, execute=given.execute, theme=given.theme, title=given.title)
+    parts = [f"{done.live} live"] if done.live else []
+    parts += [f"{done.pictures} as pictures"] if done.pictures else []
+    _say(f"{to}: {to.stat().st_size / 1000:.0f} kB, widgets: {', '.join(parts) or 'none'}.")
+    for note in done.notes:
+        print(f"mllm-widgets: {note}", file=sys.stderr)  # noqa: T201
+    return UNSEEN if done.unseen else DONE
+
+
+def _check(given: argparse.Namespace) -> int:
+    from .check import check
+
+    report, good = check(given.notebook)
+    _say(report)
+    return DONE if good else UNSEEN
+
+
+def _say(text: str) -> None:
+    print(text)  # noqa: T201
