@@ -191,6 +191,21 @@ def test_a_json_holds_the_data_and_their_provenance(page, heatmap, grid) -> None
     assert view["data"]["values"]["coords"]["layer"] == list(grid.layers)
 
 
+def test_python_reads_what_a_widget_exports(page, heatmap, grid, panel, tmp_path) -> None:
+    for widget, name in ((heatmap, "restored"), (grid, "values"), (panel, None)):
+        host(page, widget)
+        data, file = exported(page, "JSON")
+        (tmp_path / file).write_bytes(data)
+        view = mw.load_result(tmp_path / file)
+        assert view.provenance == widget.provenance
+        if name is None:
+            assert view.kind == "edit_panel"
+            assert view["probes"][0]["text"] == panel.probes[0]["text"]
+        else:
+            assert (view[name].values == wire.array(widget.values)).all()
+            assert len(view.to_dataframe()) == view[name].size
+
+
 def test_a_png_of_patches_has_the_picture_and_their_colours(page, grid, screenshots) -> None:
     host(page, grid, dark=True)
     data, name = exported(page, "PNG")
