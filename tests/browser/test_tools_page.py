@@ -354,6 +354,21 @@ def test_a_frame_that_may_not_save_shows_the_file(page, heatmap, grid, screensho
         expect(picture).to_have_count(0)
 
 
+def test_a_frame_that_says_it_may_save_just_saves(page, heatmap) -> None:
+    page.set_content(
+        '<iframe sandbox="allow-scripts allow-downloads" srcdoc="<body></body>" style="width:800px;height:860px"></iframe>'
+    )
+    frame = page.frames[-1]
+    frame.evaluate("document.documentElement.dataset.mwDownloads = ''")
+    put(frame, heatmap)
+    frame.get_by_role("button", name="Export").click()
+    with page.expect_download() as saved:
+        frame.get_by_role("menuitem", name="CSV").click()
+    assert saved.value.suggested_filename.endswith(".csv")
+    expect(frame.locator(".mw-told")).to_contain_text("Saved")
+    expect(frame.locator(".mw-instead")).to_have_count(0)
+
+
 def test_a_widget_made_anew_keeps_its_toolbar(page, grid) -> None:
     host(page, grid)
     page.get_by_role("button", name="Data table").click()

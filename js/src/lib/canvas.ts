@@ -12,16 +12,18 @@ export interface Ink {
   stripes: string;
 }
 
+let reader: CanvasRenderingContext2D | null = null;
+
 /** A canvas cannot inherit CSS, so its colours are read from the element at draw time. */
 export function inkOf(element: Element): Ink {
   const style = getComputedStyle(element);
-  const pen = document.createElement("canvas").getContext("2d");
+  reader ??= document.createElement("canvas").getContext("2d");
   // a canvas knows every way to write a colour, those of the system too, and writes each as numbers
   const read = (name: string) => {
     const written = style.getPropertyValue(name).trim();
-    if (!pen) return written;
-    pen.fillStyle = written;
-    return String(pen.fillStyle);
+    if (!reader) return written;
+    reader.fillStyle = written;
+    return String(reader.fillStyle);
   };
   return {
     font: style.fontFamily,
