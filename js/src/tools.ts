@@ -1,6 +1,7 @@
 // The toolbar of every widget: the stored picture, exports, the table of what is on show, and help with the keys.  All but the first need no kernel.
 
 import { element } from "./lib/dom";
+import { keepKeys } from "./lib/keys";
 import type { Attach } from "./lib/tools";
 import { camera } from "./tools/camera";
 import { exportItems } from "./tools/exports";
@@ -33,8 +34,9 @@ const attach: Attach = (place, root, model, own, signal) => {
     dataTable(root, model, own, signal),
     help(root, KEYS[own.kind] ?? [], signal),
   ];
-  const bar = element("div", { role: "toolbar", "aria-label": "of this view", class: "mw-bar" });
+  const bar = element("div", { role: "group", "aria-label": "export and help", class: "mw-bar" });
   bar.append(...parts.filter((part) => part !== undefined));
+  keepKeys(bar, signal);
   place.append(bar);
 };
 

@@ -15,7 +15,7 @@ AXE = Path(__file__).resolve().parents[2] / "js" / "node_modules" / "axe-core" /
 
 # An anywidget model without a kernel: get, set, on, off, and a log of what was sent.
 _HOST = """
-async ({esm, css, state, dark}) => {
+async ({esm, css, state, dark, shadow}) => {
   const bytes = (v) => Uint8Array.from(atob(v), (c) => c.charCodeAt(0));
   const revive = (v) => {
     if (Array.isArray(v)) return v.map(revive);
@@ -27,7 +27,9 @@ async ({esm, css, state, dark}) => {
   };
   document.documentElement.className = dark ? "dark" : "light";
   document.body.style.cssText = `margin:0;background:${dark ? "#111" : "#fff"}`;
-  document.head.append(Object.assign(document.createElement("style"), {textContent: css}));
+  const around = document.createElement("div");
+  const tree = shadow ? around.attachShadow({mode: "open"}) : around;
+  (shadow ? tree : document.head).append(Object.assign(document.createElement("style"), {textContent: css}));
   const values = revive(state), heard = {}, saved = [], sent = [];
   let pending = {};
   const model = {
@@ -47,7 +49,8 @@ async ({esm, css, state, dark}) => {
   const url = URL.createObjectURL(new Blob([esm], {type: "text/javascript"}));
   const module = await import(url);
   const el = document.createElement("div");
-  document.body.append(el);
+  tree.append(el);
+  document.body.append(shadow ? around : el);
   window.widget.abort = new AbortController();
   await module.default.render({model, el, signal: window.widget.abort.signal});
 }
@@ -81,15 +84,17 @@ def host(
     settle(page)
 
 
-def put(frame: Frame, widget: Any, *, dark: bool = False, changes: dict[str, Any] | None = None) -> None:
-    """Show `widget` in a frame that is empty."""
+def put(
+    frame: Frame, widget: Any, *, dark: bool = False, changes: dict[str, Any] | None = None, shadow: bool = False
+) -> None:
+    """Show `widget` in a frame that is empty; `shadow` as marimo does, in a tree of its own with its styles."""
     state = {
         k: v
         for k, v in widget.get_state().items()
         if not k.startswith("_") and k not in ("layout", "tabbable", "tooltip")
     }
     given = {"esm": str(widget._esm), "css": str(widget._css), "state": plain({**state, **(changes or {})})}
-    frame.evaluate(_HOST, {**given, "dark": dark})
+    frame.evaluate(_HOST, {**given, "dark": dark, "shadow": shadow})
 
 
 def receive(page: Page, **changes: Any) -> None:

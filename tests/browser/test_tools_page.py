@@ -369,11 +369,27 @@ def test_a_frame_that_says_it_may_save_just_saves(page, heatmap) -> None:
     expect(frame.locator(".mw-instead")).to_have_count(0)
 
 
+def test_all_of_it_works_in_a_tree_of_its_own(page, heatmap) -> None:
+    page.set_viewport_size({"width": 800, "height": 700})
+    put(page.main_frame, heatmap, shadow=True, dark=True)
+    data, _ = exported(page, "PNG")
+    pixels = np.array(Image.open(io.BytesIO(data)).convert("RGB"))
+    color = colormaps.effect_colors("mlp", "light")[255]
+    assert (pixels == color).all(axis=-1).sum() > 2000
+    page.get_by_role("button", name="Export").press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    expect(page.get_by_role("menuitem", name="SVG")).to_be_focused()
+    page.keyboard.press("Escape")
+    page.get_by_role("grid").focus()
+    page.keyboard.press("ArrowRight")
+    expect(page.get_by_role("tooltip")).to_contain_text("layer 1")
+
+
 def test_a_widget_made_anew_keeps_its_toolbar(page, grid) -> None:
     host(page, grid)
     page.get_by_role("button", name="Data table").click()
     receive(page, question="Another question?")
-    expect(page.get_by_role("toolbar")).to_have_count(1)
+    expect(page.get_by_role("group", name="export and help")).to_have_count(1)
     expect(page.get_by_role("dialog", include_hidden=True)).to_have_count(1)
     expect(page.get_by_role("table")).to_be_visible()
     settle(page)

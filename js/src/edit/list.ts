@@ -63,7 +63,7 @@ export function editList(model: EditModel, send: Send, signal: AbortSignal) {
   };
   const update = () => {
     // the control that has the focus keeps it, though the list is made anew
-    const held = [...list.querySelectorAll("input, button")].indexOf(document.activeElement as Element);
+    const held = [...list.querySelectorAll("input, button")].findIndex((one) => one.matches(":focus"));
     const rows = model.get("rows");
     list.replaceChildren(...rows.map(line));
     if (held >= 0) list.querySelectorAll<HTMLElement>("input, button")[held]?.focus();

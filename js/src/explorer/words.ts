@@ -59,7 +59,8 @@ export function wordMarker(
     else marked(start, end);
   };
   const under = (event: PointerEvent) => {
-    const at = document.elementFromPoint(event.clientX, event.clientY)?.closest<HTMLElement>("[data-word]");
+    const tree = node.getRootNode() as Document | ShadowRoot;
+    const at = tree.elementFromPoint(event.clientX, event.clientY)?.closest<HTMLElement>("[data-word]");
     return at && node.contains(at) ? Number(at.dataset.word) : undefined;
   };
   const listen = <K extends keyof HTMLElementEventMap>(type: K, action: (event: HTMLElementEventMap[K]) => void) =>

@@ -32,7 +32,7 @@ export function canvasGrid(attributes: Record<string, string>, redraw: () => voi
   return {
     node,
     cell,
-    focused: () => document.activeElement === node && node.matches(":focus-visible"),
+    focused: () => node.matches(":focus-visible"),
     listen,
     keys: (take) => listen("keydown", ownKeys(take)),
   };

@@ -124,7 +124,7 @@ function number(label: string, model: Model, signal: AbortSignal, set: Set): Con
   input.addEventListener("input", moved, { signal });
   const update = () => {
     // not while it is being typed in: an empty field would become a number under the hand
-    if (document.activeElement !== input || input.valueAsNumber >= 0) input.value = String(model.get("top_k"));
+    if (!input.matches(":focus") || input.valueAsNumber >= 0) input.value = String(model.get("top_k"));
   };
   return { node, update };
 }

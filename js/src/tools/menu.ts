@@ -43,7 +43,7 @@ export function menuButton(name: string, items: Item[], signal: AbortSignal): HT
   });
   listen("keydown", (event) => {
     const { key } = event;
-    const at = nodes.indexOf(document.activeElement as HTMLDivElement);
+    const at = nodes.findIndex((one) => one.matches(":focus"));
     if (menu.hidden) {
       if (key !== "ArrowDown" && key !== "ArrowUp") return;
       open(key === "ArrowUp" ? -1 : 0);

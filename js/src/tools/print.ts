@@ -21,7 +21,8 @@ export async function printed<T>(
   const sheet = element("div", { class: "mw-print", "aria-hidden": "true" });
   sheet.style.width = `${Math.max(WIDTH.least, Math.min(WIDTH.most, root.offsetWidth))}px`;
   sheet.inert = true;
-  document.body.append(sheet);
+  const home = root.getRootNode(); // marimo keeps a widget and its styles in a tree of their own
+  (home instanceof ShadowRoot ? home : document.body).append(sheet);
   const gone = new AbortController();
   try {
     own.render?.({ model: still(model), el: sheet, signal: gone.signal });
