@@ -6,7 +6,7 @@ import type { Attach } from "./lib/tools";
 import { camera } from "./tools/camera";
 import { exportItems } from "./tools/exports";
 import { help } from "./tools/help";
-import { KEYS } from "./tools/keys";
+import { KEYS } from "./tools/known";
 import { menuButton } from "./tools/menu";
 import { saver } from "./tools/save";
 import { dataTable } from "./tools/table";

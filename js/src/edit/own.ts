@@ -4,20 +4,6 @@ import type { Own, Sheet } from "../lib/tools";
 import { kindName, LINES, lamName, Sweep, shown, verdict, word } from "./numbers";
 import type { EditModel } from "./state";
 
-const SAID = ["question", "span", "probes", "layers", "effects", "token", "causal", "trace_note", "bars"] as const;
-const MADE = [
-  "rows",
-  "together",
-  "results",
-  "current",
-  "lam_of",
-  "target",
-  "layer",
-  "edited",
-  "truth",
-  "foreign",
-] as const;
-
 export function ownOf(model: EditModel): Own {
   const lam = () => {
     const now = shown(model);
@@ -31,7 +17,6 @@ export function ownOf(model: EditModel): Own {
       return now ? `“${now.result.target}” at layer ${now.result.layer}, λ ${lam()}` : "No edit has been tried";
     },
     sheet: () => sheetOf(model, lam() ?? ""),
-    data: () => Object.fromEntries([...SAID, ...MADE].map((name) => [name, model.get(name)])),
   };
 }
 

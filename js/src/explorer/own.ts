@@ -3,16 +3,11 @@
 import type { Own } from "../lib/tools";
 import type { LensModel, QuestionModel, TrialsModel } from "./state";
 
-const READ = ["question", "span", "words", "answer", "top", "notes", "tab", "edited"] as const;
-const TRIED = ["layers", "modules", "module", "rows", "into", "patches", "layer"] as const;
-const SAID = ["layers", "positions", "names", "words", "answer", "token", "layer", "top_k"] as const;
-
 export function questionOf(model: QuestionModel): Own {
   return {
     kind: "question_panel",
     stem: () => `answer ${model.get("question")}`,
     about: () => model.get("answer"),
-    data: () => Object.fromEntries(READ.map((name) => [name, model.get(name)])),
   };
 }
 
@@ -31,7 +26,6 @@ export function trialsOf(model: TrialsModel): Own {
       }),
     }),
     follows: ["rows", "module"],
-    data: () => Object.fromEntries(TRIED.map((name) => [name, model.get(name)])),
   };
 }
 
@@ -50,6 +44,5 @@ export function lensOf(model: LensModel): Own {
       }),
     }),
     follows: ["token", "top_k"],
-    data: () => Object.fromEntries(SAID.map((name) => [name, model.get(name)])),
   };
 }

@@ -32,16 +32,11 @@ function sheetOf(model: Model): Sheet {
 }
 
 function dataOf(model: Model): Record<string, unknown> {
-  const names = ["question", "answer", "measure", "corruption", "warnings", "clean", "corrupted", "module"] as const;
   const token: number[] = [];
   for (const { column, position, count } of model.get("rows"))
     for (let i = 0; column >= 0 && i < count; i++) token[column + i] = position + i;
   return {
-    ...Object.fromEntries(names.map((name) => [name, model.get(name)])),
     window: onShow(model).window,
-    layers: model.get("layers"),
-    rows: model.get("rows"),
-    selected: model.get("selected"),
     restored: {
       dims: ["module", "layer", "token"],
       coords: {

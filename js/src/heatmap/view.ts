@@ -13,7 +13,7 @@ import type { Cell, Model } from "./state";
 import { cellOf, isStale, Values } from "./state";
 import { asSentence, describe, summary } from "./words";
 
-const KEYS = "Arrows move, Enter pins, Esc releases, C copies, M switches the sub-block; ? lists all keys.";
+const KEYS = "Arrows move, Enter pins; ? lists all keys.";
 
 export function mapView(
   model: Model,

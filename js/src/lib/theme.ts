@@ -12,8 +12,8 @@ export function themeOf(element: Element): Theme {
   const jupyter = body.dataset.jpThemeLight;
   if (jupyter) return jupyter === "false" ? "dark" : "light";
   const classes = `${body.className} ${documentElement.className} ${documentElement.getAttribute("theme") ?? ""}`;
-  if (/\b(vscode-dark|vscode-high-contrast|dark|dark-theme)\b/.test(classes)) return "dark";
-  if (/\b(vscode-light|light|light-theme)\b/.test(classes)) return "light";
+  if (/\b(dark|vscode-high-contrast)\b/.test(classes)) return "dark";
+  if (/\blight\b/.test(classes)) return "light";
   for (let at: Element | null = element; at; at = at.parentElement) {
     const color = getComputedStyle(at).backgroundColor;
     const [r = 0, g = 0, b = 0, opacity = 1] = (color.match(/[\d.]+/g) ?? []).map(Number);

@@ -26,19 +26,16 @@ function sheetOf(model: Model): Sheet {
       label: String(token),
       cells: [
         ...[row, column, left, top, right, bottom],
-        ...Array.from({ length: values.layers }, (_, layer) => values.data[layer * values.count + token] ?? Number.NaN),
+        ...model.get("layers").map((_, layer) => values.data[layer * values.count + token] ?? Number.NaN),
       ],
     })),
   };
 }
 
 function dataOf(model: Model): Record<string, unknown> {
-  const said = ["question", "target", "quantity", "warnings", "picture_size", "boxes", "sinks", "grids"] as const;
-  const set = ["layer", "grid", "scale", "threshold", "top_k", "mask_sinks", "compare", "selected"] as const;
   const layer = model.get("layers");
   const targets = model.get("targets").map(({ position }) => position);
   return {
-    ...Object.fromEntries([...said, ...set].map((name) => [name, model.get(name)])),
     values: { dims: ["layer", "token"], coords: { layer }, name: "values", values: model.get("values") },
     ...(targets.length && {
       targets: {

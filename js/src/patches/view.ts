@@ -14,8 +14,7 @@ import { ascending, moved, toggled } from "./select";
 import { boxOf, layerIndex, type Model, type Patch, readPatches, readValues } from "./state";
 import { asSentence, chartSentence, describe, headingOf, summary } from "./words";
 
-const KEYS =
-  "Arrows move, Enter selects, Shift and arrows a rectangle, Page Up and Down change the layer; ? lists all keys.";
+const KEYS = "Arrows move, Enter selects; ? lists all keys.";
 const DRAG = 4; // px; less is a click with an unsteady hand
 
 export function patchView(

@@ -2,6 +2,7 @@
 
 import type { AnyModel } from "@anywidget/types";
 import type { Own } from "../lib/tools";
+import { TRAITS } from "./known";
 import type { Item } from "./menu";
 import { withText } from "./png";
 import { printed } from "./print";
@@ -59,7 +60,11 @@ export function exportItems(
     });
   };
   const notes = () => ({ format: "mllm_widgets view, version 1", kind: own.kind, shown: own.about(), ...provenance() });
-  const { sheet, data } = own;
+  const { sheet, kind } = own;
+  const data = () => ({
+    ...Object.fromEntries((TRAITS[kind] ?? "").split(" ").map((name) => [name, model.get(name)])),
+    ...own.data?.(),
+  });
   return [
     ...(own.render
       ? [
@@ -79,7 +84,7 @@ export function exportItems(
     item(
       "JSON",
       "The data with their provenance; mw.load_result reads it",
-      async () => new Blob([json(own.kind, provenance(), data())], { type: "application/json" }),
+      async () => new Blob([json(kind, provenance(), data())], { type: "application/json" }),
     ),
   ];
 }

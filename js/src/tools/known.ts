@@ -1,4 +1,4 @@
-// The keys of each widget, by the name of its bundle.
+// What the toolbar knows of each widget by the name of its bundle, so that the bundle need not hold it: its keys, and the traits that a JSON file has.
 
 export const KEYS: Record<string, [key: string, does: string][]> = {
   trace_heatmap: [
@@ -38,4 +38,16 @@ export const KEYS: Record<string, [key: string, does: string][]> = {
     ["↑ ↓", "the layer before or after"],
     ["Home End", "the first or last layer"],
   ],
+};
+
+/** Names of traits that go into a file as they are. */
+export const TRAITS: Record<string, string> = {
+  trace_heatmap: "question answer measure corruption warnings clean corrupted module layers rows selected",
+  patch_grid:
+    "question target quantity warnings picture_size boxes sinks grids layer grid scale threshold top_k mask_sinks compare selected",
+  edit_panel:
+    "question span probes layers effects token causal trace_note bars rows together results current lam_of target layer edited truth foreign",
+  question_panel: "question span words answer top notes tab edited",
+  trials_panel: "layers modules module rows into patches layer",
+  lens_panel: "layers positions names words answer token layer top_k",
 };
