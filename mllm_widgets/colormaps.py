@@ -13,6 +13,7 @@ import numpy as np
 
 SIZE = 256
 THEMES = ("light", "dark")
+SLACK = 1e-3  # of a scale: rounding to half precision moves an effect by less
 LEAST_LIMIT = 0.05  # a scale that ends below this would paint noise in full colours
 
 # From the strongest negative effect over 0 to the strongest positive one.
@@ -68,6 +69,15 @@ def color_index(effect: np.ndarray, limit: float) -> np.ndarray:
     """Entries (uint8) of a look-up table for effects; beyond +-limit they stick to the ends.  js/src/lib/color.ts does the same."""
     share = np.clip(np.asarray(effect, dtype=np.float64) / limit, -1, 1)
     return np.floor(128 + share * np.where(share < 0, 128, 127) + 0.5).astype(np.uint8)
+
+
+def beyond(effect: np.ndarray, limit: float) -> np.ndarray:
+    """1 where an effect lies beyond the upper end of a scale, -1 beyond the lower one, else 0 (int8).  js/src/lib/color.ts does the same.
+
+    By more than `SLACK`, so that rounding marks nobody's largest cell.
+    """
+    share = np.nan_to_num(np.asarray(effect, dtype=np.float64) / limit, nan=0.0)
+    return (share > 1 + SLACK).astype(np.int8) - (share < -1 - SLACK).astype(np.int8)
 
 
 def effect_limit(effect: np.ndarray, total_effect: float) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 
 MODULE_NAMES = {"mlp": "MLP", "self_attn": "Self-attention", "residual": "Residual stream"}
 USUAL_MODULES = ("mlp", "self_attn")  # what a map has unless its user asks for more
@@ -14,6 +15,7 @@ BEFORE_CONSTRAINT = "before the constraint: no effect is possible"
 BEFORE_CORRUPTION = "before the corrupted tokens: no effect is possible"
 
 _MARKS = {" ": "·", "\u00a0": "·", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
+MOST_PILED = 2  # combining marks on one character
 _HIDDEN = re.compile("^[ \u00a0]+|[ \u00a0]+$|[\n\t\r]")
 
 
@@ -21,7 +23,8 @@ def visible(text: str) -> str:
     r"""A token's text with marks for its white space, which would otherwise look like nothing.
 
     Only the spaces at the ends are marked: those inside a folded label ("[image: 64 tokens]") read better as they are.  Characters that a
-    screen shows as nothing, or that turn the text around, are written as their codes.
+    screen shows as nothing, or that turn the text around, are written as their codes, and so are combining marks piled on others, which would run into the
+    rows above and below, or on nothing.
 
     Examples
     --------
@@ -29,8 +32,32 @@ def visible(text: str) -> str:
     ('·building', '·', '(empty)', '\\u200b')
     """
     marked = _HIDDEN.sub(lambda found: "".join(_MARKS[c] for c in found[0]), text)
-    shown = (c if c.isprintable() or c in _MARKS else c.encode("unicode_escape").decode() for c in marked)
+    shown, pile = [], MOST_PILED  # a mark that begins a token has nothing to stand on
+    for character in marked:
+        pile = pile + 1 if unicodedata.category(character) in ("Mn", "Me") else MOST_PILED if character == "·" else 0
+        plain = pile <= MOST_PILED and (character.isprintable() or character in _MARKS)
+        shown.append(character if plain else _code(character))
     return "".join(shown) or "(empty)"
+
+
+def one_line(text: str) -> str:
+    r"""Any text as a picture can hold it: white space as spaces, what cannot be shown as its code.
+
+    Examples
+    --------
+    >>> one_line("a\n b\x1b[0m")
+    'a  b\\x1b[0m'
+    """
+    return "".join(
+        " " if character in "\n\t\r" or unicodedata.category(character).startswith("Z")
+        else character if character.isprintable()
+        else _code(character)
+        for character in text.replace("\r\n", "\n")
+    )  # fmt: skip
+
+
+def _code(character: str) -> str:
+    return character.encode("unicode_escape").decode()
 
 
 def window_name(window: int) -> str:

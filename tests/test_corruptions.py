@@ -15,8 +15,8 @@ from mllm_widgets import labels
 from mllm_widgets.colormaps import effect_colors
 from mllm_widgets.errors import TraceError
 from mllm_widgets.jobs import CancelToken
+from mllm_widgets.render import draw_trace
 from mllm_widgets.render import heatmap as heatmap_module
-from mllm_widgets.render import trace_picture
 from mllm_widgets.results import BEFORE_CONSTRAINT, BEFORE_CORRUPTION
 from mllm_widgets.tracing import EmbeddingNoise, RepeatedToken, TokenSwap, prepare_trace, run_trace
 from mllm_widgets.tracing.corruption import embedding_std
@@ -369,9 +369,9 @@ def test_a_live_map_shows_the_residual_stream(vlm):
 )
 def test_a_picture_says_what_the_grey_rows_stand_before(vlm, monkeypatch, corruption, note):
     said = {}
-    monkeypatch.setattr(heatmap_module, "heatmap_picture", lambda *_args, **more: said.update(more))
+    monkeypatch.setattr(heatmap_module, "draw_heatmap", lambda *_args, **more: said.update(more))
     question = two_constraints(text_constraints=("this box",))
-    trace_picture(mw.causal_trace(vlm, question, corruption=corruption, modules=("residual",)), "residual")
+    draw_trace(mw.causal_trace(vlm, question, corruption=corruption, modules=("residual",)), "residual")
     assert said["note"] == note
     assert said["subtitle"].startswith("Residual stream, 1 layer: l.")
     assert corruption.plan(vlm, question, vlm.encode(question)).name in said["subtitle"]

@@ -13,7 +13,7 @@ from bokeh.resources import INLINE
 from PIL import Image
 
 import mllm_widgets as mw
-from mllm_widgets.render import edit_picture, lambda_figure, layer_figure, loss_figure
+from mllm_widgets.render import draw_edit, lambda_figure, layer_figure, loss_figure
 from mllm_widgets.render.edit import EditFigure, Effect, _dashed
 
 
@@ -71,6 +71,10 @@ def test_bokeh_is_loaded_by_the_first_chart_only():
 
 
 # --- the picture ----------------------------------------------------------------------------------------------------------------
+
+
+def edit_picture(*args, **more) -> Image.Image:
+    return draw_edit(*args, **more).image()
 
 
 def figure(**more) -> EditFigure:

@@ -13,16 +13,21 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mllm_widgets.colormaps import color_index, effect_colors, effect_limit
-from mllm_widgets.render import heatmap, heatmap_picture, trace_picture
-from mllm_widgets.render.pen import ACCENT, SCALE, UNTRACED, cut, text_width
+from mllm_widgets.colormaps import beyond, color_index, effect_colors, effect_limit
+from mllm_widgets.render import draw_heatmap, draw_trace, heatmap
+from mllm_widgets.render.pen import ACCENT, FAINT, INK, SCALE, UNTRACED, cut, text_width
 from mllm_widgets.results import fold_untraced
+from tests.drawn_pictures import texts
 
 WHITE = (255, 255, 255)
 
 
 def rgb(color: str) -> tuple[int, ...]:
     return tuple(int(color[i : i + 2], 16) for i in (1, 3, 5))
+
+
+def trace_picture(trace, module=None):
+    return draw_trace(trace, module).image()
 
 
 def pixels(image):
@@ -60,7 +65,7 @@ def random_map(rows, layers, seed=0):
 
 def draw(effect, marked=(0, 1), **more):
     names = [f"·token{i}" for i in range(len(effect))]
-    return heatmap_picture(effect, names, **{"module": "mlp", "limit": 1.0, "marked": marked, **more})
+    return draw_heatmap(effect, names, **{"module": "mlp", "limit": 1.0, "marked": marked, **more}).image()
 
 
 # --- a trace ------------------------------------------------------------------------------------------------------------------
@@ -118,8 +123,8 @@ def test_an_unknown_module_is_a_sentence(trace):
 
 def words_of(trace, monkeypatch, module=None) -> dict[str, Any]:
     words = {}
-    monkeypatch.setattr(heatmap, "heatmap_picture", lambda effect, names, **more: words.update(names=names, **more))
-    trace_picture(trace, module)
+    monkeypatch.setattr(heatmap, "draw_heatmap", lambda effect, names, **more: words.update(names=names, **more))
+    draw_trace(trace, module)
     return words
 
 
@@ -127,7 +132,7 @@ def test_the_words_are_those_of_the_trace(trace, monkeypatch):
     words = words_of(dataclasses.replace(trace, window=3), monkeypatch, "self_attn")
     assert words["title"] == "What is the city of this building?"
     assert words["subtitle"].startswith(
-        "Self-attention, 3 layers: l-1 … l+1.  P(Paris): clean 0.999, with “Taj Mahal” 0.000"
+        "Self-attention, 3 layers: l-1 … l+1.  P(Paris): clean 0.999, with “Taj Mahal” 1.44e−7"
     )
     assert [words["names"][i] for i in words["marked"]] == ["·this", "·building"]
     assert words["names"][5] == "\\n"
@@ -159,7 +164,7 @@ def test_long_prompts_are_folded_as_in_the_widget(trace):
 @pytest.mark.parametrize(("rows", "layers"), [(2, 1), (5, 8), (40, 12), (41, 32), (60, 80)])
 @pytest.mark.parametrize("module", ["mlp", "self_attn"])
 def test_cells_are_where_their_rows_and_layers_are(rows, layers, module):
-    effect = random_map(rows, layers)
+    effect = np.clip(random_map(rows, layers), -1, 1)
     grid = Grid(draw(effect, module=module, title="Which?", subtitle="MLP"), [0, 1], layers)
     wanted = effect_colors(module)[color_index(effect, 1.0)]
     for row, layer in itertools.product({0, 1, rows // 2, rows - 1}, {0, layers // 2, layers - 1}):
@@ -174,24 +179,81 @@ def test_cells_are_apart(trace):
     assert (grid.pixels[grid.top : grid.top + 4 * grid.height, x] == 255).all()
 
 
-def test_effects_beyond_the_scale_have_the_colours_of_its_ends():
-    grid = Grid(draw(np.array([[5.0, -5.0, 0.0]])), [0], 3)
-    assert [grid.color(0, layer) for layer in range(3)] == [
-        tuple(int(c) for c in effect_colors("mlp")[i]) for i in (255, 0, 128)
-    ]
+def test_effects_beyond_the_scale_have_the_colours_of_its_ends_and_a_mark():
+    plain = Grid(draw(np.array([[1.0, -1.0, 0.0]]), marked=[0]), [0], 3)
+    grid = Grid(draw(np.array([[5.0, -5.0, 0.0]]), marked=[0]), [0], 3)
+    ends = [tuple(int(c) for c in effect_colors("mlp")[i]) for i in (255, 0)]
+    assert [plain.color(0, layer) for layer in (0, 1)] == ends
+    for layer, color in enumerate(ends):
+        cell = grid.cell(0, layer)
+        assert tuple(cell[len(cell) // 2, len(cell[0]) // 2]) == color
+        marked = (cell != color).any(axis=2)
+        rows, columns = np.nonzero(marked)
+        assert 20 < marked.sum() < 0.1 * marked.size
+        assert columns.min() > 0.7 * len(cell[0])
+        assert rows.max() < 0.5 * len(cell) if layer == 0 else rows.min() > 0.5 * len(cell)
+    assert grid.color(0, 2) == plain.color(0, 2)
 
 
-def test_one_unknown_cell_is_striped_and_its_neighbours_are_not():
+@pytest.mark.parametrize(
+    ("value", "side"), [(1.0, 0), (1.0009, 0), (1.0011, 1), (-1.0011, -1), (np.nan, 0), (np.inf, 1)]
+)
+def test_rounding_marks_nobody(value, side):
+    assert beyond(np.array(value), 1.0) == side
+    assert beyond(np.array(value * 7), 7.0) == side
+
+
+def test_one_unknown_cell_is_outlined_and_crossed_and_its_neighbours_are_as_they_were():
     effect = random_map(3, 8)
     effect[1, 4] = np.nan
-    grid = Grid(draw(effect), [0, 1], 8)
-    whole = Grid(draw(random_map(3, 8)), [0, 1], 8)
-    assert len(np.unique(grid.cell(1, 4).reshape(-1, 3), axis=0)) == 2
-    different = (grid.pixels != whole.pixels).any(axis=2)
+    image = draw(effect)
+    grid, whole = Grid(image, [0, 1], 8), Grid(draw(random_map(3, 8)), [0, 1], 8)
+    cell = grid.cell(1, 4)
+    assert (cell[:2] == rgb(UNTRACED[1])).all()
+    assert (cell[:, -2:] == rgb(UNTRACED[1])).all()
+    assert tuple(cell[4, 10]) == WHITE
+    middle = cell[len(cell) // 2 - 2 : len(cell) // 2 + 2, len(cell[0]) // 2 - 2 : len(cell[0]) // 2 + 2]
+    assert (np.abs(middle.astype(int) - rgb(FAINT)).max(axis=2) < 90).any()
+    height = min(len(grid.pixels), len(whole.pixels)) - 14 * SCALE  # the key of the mark is below
+    different = (grid.pixels[:height] != whole.pixels[:height]).any(axis=2)
     y, x = grid.top + grid.height, grid.left + 4 * grid.width
-    assert different[y : y + grid.height - 2, x : x + grid.width - 2].all()
     different[y : y + grid.height - 2, x : x + grid.width - 2] = False
     assert not different.any()
+    assert image.height > draw(random_map(3, 8)).height
+
+
+def test_a_traced_row_of_which_nothing_is_known_is_not_striped():
+    effect = random_map(3, 8)
+    effect[2] = np.nan
+    striped, crossed = (Grid(draw(effect, traced=traced), [0, 1], 8) for traced in (None, (0, 1, 2)))
+    assert rgb(UNTRACED[0]) in {tuple(c) for c in striped.cell(2, 3).reshape(-1, 3)}
+    assert rgb(UNTRACED[0]) not in {tuple(c) for c in crossed.cell(2, 3).reshape(-1, 3)}
+
+
+def test_the_key_tells_of_marks_that_occur_and_of_no_others():
+    effect = random_map(3, 8)
+
+    def words(effect, **more):
+        return texts(draw_heatmap(effect, ["a"] * 3, module="mlp", limit=2.0, **more))
+
+    assert not {"not known", "beyond the scale", "no effect is possible"} & set(words(effect))
+    effect[0, 0], effect[1, 1] = np.nan, 3.0
+    assert {"not known", "beyond the scale"} <= set(words(effect))
+    assert "no effect is possible" not in words(effect)
+    effect[2] = np.nan  # one row alone has no room for the note
+    assert "no effect is possible" in words(effect, note="before the constraint")
+
+
+def test_the_selected_cell_is_framed():
+    effect = random_map(4, 8)
+    plain, framed = Grid(draw(effect), [0, 1], 8), Grid(draw(effect, selected=(2, 5)), [0, 1], 8)
+    changed = np.argwhere((plain.pixels != framed.pixels).any(axis=2))
+    y, x = framed.top + 2 * framed.height, framed.left + 5 * framed.width
+    around = changed[changed[:, 0] < framed.top + 4 * framed.height]
+    assert around.min(axis=0).tolist() == [y - 5, x - 5]
+    assert around.max(axis=0).tolist() == [y + framed.height - 2 + 4, x + framed.width - 2 + 4]
+    assert tuple(framed.pixels[y + framed.height // 2, x - 2]) == rgb(INK)
+    assert tuple(framed.cell(2, 5)[20, 40]) == plain.color(2, 5)
 
 
 def test_only_rows_of_the_constraint_are_marked():
@@ -211,7 +273,8 @@ def test_the_note_covers_only_rows_without_effect():
     effect[:5] = np.nan
     plain, noted = (pixels(draw(effect, marked=(5,), note=note)) for note in ("", "no effect is possible"))
     grid = Grid(draw(effect, marked=(5,)), [5], 8)
-    rows, columns = np.nonzero((plain != noted).any(axis=2))
+    cells = slice(0, grid.top + 8 * grid.height)  # below, a key says what the note would
+    rows, columns = np.nonzero((plain[cells] != noted[cells]).any(axis=2))
     assert rows.size > 0
     assert grid.top < rows.min() <= rows.max() < grid.top + 5 * grid.height
     assert grid.left <= columns.min() <= columns.max() < grid.left + 8 * grid.width
@@ -226,7 +289,7 @@ def test_pictures_grow_with_their_rows():
 
 
 def test_a_large_map_fits_a_page():
-    image = heatmap_picture(random_map(60, 32), ["a very long token " * 9] * 60, module="mlp", limit=1)
+    image = draw_heatmap(random_map(60, 32), ["a very long token " * 9] * 60, module="mlp", limit=1).image()
     assert image.width < 1600
     assert image.height < 2000
 
@@ -303,7 +366,8 @@ def test_a_note_is_written_over_the_rows_it_is_true_of():
     image = draw(effect, marked=(5,))
     grid = Grid(image, [5], 8)
     noted = pixels(draw(effect, marked=(5,), note="no effect is possible", noted=(0, 1)))
-    changed = np.flatnonzero((grid.pixels != noted).any(axis=(1, 2)))
+    cells = slice(0, grid.top + 8 * grid.height)
+    changed = np.flatnonzero((grid.pixels[cells] != noted[cells]).any(axis=(1, 2)))
     assert len(changed) > 0
     middle = grid.top + grid.height  # between rows 0 and 1
     assert abs((changed[0] + changed[-1]) / 2 - middle) < grid.height / 4

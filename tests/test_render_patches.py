@@ -11,10 +11,11 @@ from PIL import Image
 
 import mllm_widgets as mw
 from mllm_widgets.colormaps import strength_colors, strength_index
-from mllm_widgets.render import patch_picture
-from mllm_widgets.render.patches import FADE, FIGURE, WARN, cover
-from mllm_widgets.render.pen import ACCENT, INK, SCALE, UNTRACED
+from mllm_widgets.render import draw_patches
+from mllm_widgets.render.patches import FADE, FIGURE, cover
+from mllm_widgets.render.pen import ACCENT, FAINT, INK, SCALE, UNTRACED, WARN
 from mllm_widgets.vlm.geometry import Grid, VisualGeometry
+from tests.drawn_pictures import texts
 
 OPACITY = 0.8
 
@@ -39,6 +40,10 @@ def a_map(values, box=(0, 0, 400, 200), size=(400, 200), **more) -> mw.PatchMap:
 @pytest.fixture(scope="module")
 def shown() -> mw.PatchMap:
     return a_map(np.random.default_rng(0).uniform(0.1, 1, (3, 8)), sinks={5: "takes all"}, question="What is this?")
+
+
+def patch_picture(*args, **more) -> Image.Image:
+    return draw_patches(*args, **more).image()
 
 
 def figure_of(picture: Image.Image, shown: mw.PatchMap) -> np.ndarray:
@@ -117,6 +122,30 @@ def test_sinks_have_a_corner_and_masked_ones_are_striped(shown):
         assert tuple(figure[4, width + 4]) != rgb(INK)
     patch = masked[height + 20 : 2 * height - 2, 2 * width - 30 : 2 * width - 2].reshape(-1, 3)
     assert {tuple(int(c) for c in color) for color in patch} == {rgb(color) for color in UNTRACED}
+
+
+def test_values_below_a_logarithmic_scale_are_hatched_and_unknown_ones_crossed():
+    values = np.full((1, 8), 1.0)
+    values[0, 2], values[0, 3], values[0, 6] = 0.009, 0.0, np.nan
+    shown = a_map(values)
+    drawing = draw_patches(shown, 0, scale="log", top_k=0)
+    assert {"below 0.0100", "not known"} <= set(texts(drawing))
+    figure = figure_of(drawing.image(), shown)
+    height, width = figure.shape[0] // 2, figure.shape[1] // 4
+    ground = np.round(faded())
+    for token in (2, 3):
+        cell = figure[token // 4 * height : (token // 4 + 1) * height, token % 4 * width : (token % 4 + 1) * width][
+            4:-4, 4:-4
+        ]
+        lines = np.abs(cell - ground).max(axis=2) > 10
+        assert 0.08 < lines.mean() < 0.13, token  # one pixel in ten
+        assert (lines[1:, 1:] == lines[:-1, :-1]).all()  # down to the right
+    assert np.abs(inside(figure, 6) - np.array(rgb(FAINT))).max() < 90
+    linear = draw_patches(shown, 0, top_k=0)
+    assert "not known" in texts(linear)
+    assert not any(text.startswith("below") for text in texts(linear))
+    hidden = draw_patches(shown, 0, scale="log", threshold=0.5, top_k=0)  # who asks for less is shown less
+    assert not any(text.startswith("below") for text in texts(hidden))
 
 
 def test_padding_and_what_a_crop_cuts_off_are_striped():

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from mllm_widgets.render import heatmap_picture
+from mllm_widgets.render import draw_heatmap, joined
 
 BEGIN = "<!-- figures: written by `python -m mllm_widgets.demo.evaluate`, do not edit -->"
 END = "<!-- end of figures -->"
@@ -171,7 +171,7 @@ def map_picture(figures: dict[str, Any]) -> Image.Image:
     """The two maps side by side: the MLP's with window 1, self-attention's with window 3."""
     maps = figures["maps"]
     parts = [
-        heatmap_picture(
+        draw_heatmap(
             np.array(maps["effect"][window][module], dtype=float),
             maps["rows"],
             module=module,
@@ -181,9 +181,4 @@ def map_picture(figures: dict[str, Any]) -> Image.Image:
         )
         for module, window in SHOWN
     ]
-    joined = Image.new("RGB", (sum(p.width for p in parts), max(p.height for p in parts)), "white")
-    x = 0
-    for part in parts:
-        joined.paste(part, (x, 0))
-        x += part.width
-    return joined
+    return joined(parts).image()

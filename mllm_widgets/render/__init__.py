@@ -1,18 +1,28 @@
-"""Pictures of results, drawn without a browser: for saved notebooks, model cards and papers; and Bokeh charts of finished edits."""
+"""Pictures of results, drawn without a browser: for saved notebooks, model cards and papers; and Bokeh charts of finished edits.
 
-from .edit import edit_picture
+Each `draw_...` gives a `Drawing`, whose `image()` is pixels and whose `svg()` is text.
+"""
+
+from .edit import draw_edit
 from .edit_charts import lambda_figure, layer_figure, loss_figure
-from .explorer import explorer_picture
-from .heatmap import heatmap_picture, trace_picture
-from .patches import patch_picture
+from .explorer import draw_explorer
+from .heatmap import draw_heatmap, draw_trace
+from .lens import draw_lens
+from .patches import draw_patches
+from .pen import Drawing, joined
+from .trials import draw_trials
 
 __all__ = [
-    "edit_picture",
-    "explorer_picture",
-    "heatmap_picture",
+    "Drawing",
+    "draw_edit",
+    "draw_explorer",
+    "draw_heatmap",
+    "draw_lens",
+    "draw_patches",
+    "draw_trace",
+    "draw_trials",
+    "joined",
     "lambda_figure",
     "layer_figure",
     "loss_figure",
-    "patch_picture",
-    "trace_picture",
 ]

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mllm_widgets.numbers import number
 from mllm_widgets.patch_map import DECADES
 
-from .pen import ACCENT, FAINT, SCALE, SMALL, Pen
+from .pen import ACCENT, FAINT, SMALL, Drawing
 
 if TYPE_CHECKING:
     from mllm_widgets.patch_map import PatchMap
@@ -19,7 +20,7 @@ LINE, GROUND, RULE = "#9dbfec", "#f6f6f4", "#c9c9c5"
 
 
 def layer_chart(
-    pen: Pen,
+    pen: Drawing,
     box: tuple[float, float, float, float],
     shown: PatchMap,
     layer: int,
@@ -43,7 +44,7 @@ def layer_chart(
         lines.append((largest, ACCENT, 1.5))
         keys.append(("largest patch", ACCENT))
     limit = max(float(np.nanmax(line)) for line, _, _ in lines) or 1.0
-    top, bottom, left = y + 20 * len(keys) - 4, y + height - 34, x + 34
+    top, bottom, left = y + 20 * len(keys) - 4, y + height - 34, x + 46
 
     def at(index: int, value: float) -> tuple[float, float]:
         share = value / limit
@@ -55,19 +56,17 @@ def layer_chart(
     pen.box(left, top, x + width - left, bottom - top, GROUND)
     here = at(shown.layers.index(layer), 0)[0]
     pen.box(here - 0.5, top, 1, bottom - top, RULE)
-    for number, (text, color) in enumerate(keys):
-        pen.box(x, y + 18 * number - 1, 14, 2, color)
-        pen.text(x + 20, y + 18 * number, text, SMALL, color)
+    for row, (text, color) in enumerate(keys):
+        pen.box(x, y + 18 * row - 1, 14, 2, color)
+        pen.text(x + 20, y + 18 * row, text, SMALL, color)
     for line, color, thick in lines:
         points = [at(i, float(v)) for i, v in enumerate(line) if np.isfinite(v)]
-        scaled = [(px * SCALE, py * SCALE) for px, py in points]
-        if len(scaled) > 1:
-            pen.draw.line(scaled, fill=color, width=round(thick * SCALE), joint="curve")
-        elif scaled:
+        pen.line(points, color, thick)
+        if len(points) == 1:
             pen.box(points[0][0] - 2, points[0][1] - 2, 4, 4, color)
     least = 0.0 if scale == "linear" else limit / 10**DECADES
-    pen.text(left - 5, top + 4, f"{limit:.2g}", SMALL, FAINT, "rm")
-    pen.text(left - 5, bottom - 4, f"{least:.2g}" if least else "0", SMALL, FAINT, "rm")
+    pen.text(left - 5, top + 4, number(limit), SMALL, FAINT, "rm")
+    pen.text(left - 5, bottom - 4, number(least), SMALL, FAINT, "rm")
     step = max(1, -(-len(shown.layers) // 10))
     for index in range(0, len(shown.layers), step):
         pen.text(at(index, 0)[0], bottom + 9, str(shown.layers[index]), SMALL, FAINT, "mm")

@@ -6,16 +6,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from mllm_widgets import colormaps
+from mllm_widgets.numbers import lam_name, number
 
-from .pen import ACCENT, FAINT, GAP, INK, PADDING, SCALE, SMALL, TEXT, TITLE, Pen, text_width
+from .marks import cell
+from .pen import ACCENT, FAINT, GAP, INK, PADDING, RULE, SCALE, SMALL, TEXT, TITLE, WARN, Drawing, cut, text_width
 
 WIDTH, COLUMN = 860, 402  # units: of the picture, and of each of its two columns
 CHART = 128  # high
 ROW = 19  # of the table
-EDITED, RULE, WARN = "#8a3ab9", "#d0d7de", "#8a5a00"
+EDITED = "#8a3ab9"
 COLORS = {"efficacy": ACCENT, "generalization": "#4c8fe8", "specificity": "#14713a", "leakage": "#c5312c"}
 NAMES = {**{name: name for name in COLORS}, "leakage": "same-phrase leakage"}
 DASHES = {"efficacy": (), "generalization": (2, 3), "specificity": (9, 3), "leakage": (6, 3, 2, 3)}
@@ -46,6 +48,7 @@ class EditFigure:
     effects: (layers,) of the trace, () without one; causal: the layer of the largest; limit: the end of their colours' scale. layer: the one edited.
     swept: layer -> (P(target) with the value in place, after the edit). losses, chances: of the search's steps.
     before, after: the likeliest first tokens. lams, at: the axis, and the place on it. lines: name of `COLORS` -> (lambdas,).
+    together: for each row of the table the answer with all applied edits, where there are several; all_applied: the likeliest first tokens then.
     """
 
     question: str
@@ -67,24 +70,34 @@ class EditFigure:
     at: int = 0
     lines: Mapping[str, Sequence[float] | np.ndarray] = field(default_factory=dict)
     table: Sequence[Effect] = ()
+    together: Sequence[tuple[str, float]] = ()
+    all_applied: Sequence[tuple[str, float]] = ()
     warnings: Sequence[str] = ()
 
 
-def edit_picture(shown: EditFigure, image: Image.Image | None = None) -> Image.Image:
-    """An edit panel as an RGB picture, at two pixels a unit."""
+def draw_edit(shown: EditFigure, image: Image.Image | None = None, *, titled: bool = True) -> Drawing:
+    """An edit panel as a picture.
+
+    Parameters
+    ----------
+    image: the picture that the question is about.
+    titled: show it and the question above all else?
+    """
     search = len(shown.losses) > 0
     trade = len(shown.lams) > 0
     lower = max(CHART + 62 if trade else 0, 44 + 17 * max(len(shown.before), len(shown.after), 1))
-    groups = [[row for row in shown.table if row.follows == follows] for follows in (True, False)]
-    table = sum(24 + ROW * len(rows) for rows in groups if rows) + 26 if len(shown.table) > 1 else 0
+    groups = [[row for row in enumerate(shown.table) if row[1].follows == follows] for follows in (True, False)]
+    table = sum(28 + ROW * len(rows) for rows in groups if rows) + 26 if len(shown.table) > 1 else 0
     upper = CHART + 58 if search or shown.swept else 94 if shown.effects else 0
-    head = 62 + len(shown.warnings) * (SMALL + GAP)
-    height = PADDING + head + 34 + upper + lower + table + PADDING
-    picture = Image.new("RGB", (WIDTH * SCALE, height * SCALE), "white")
-    pen = Pen(ImageDraw.Draw(picture))
+    head = (62 if titled else 0) + len(shown.warnings) * (SMALL + GAP)
+    told = f"What the model says to {shown.question!r} before and after an edit. {shown.truth}"
+    pen = Drawing(WIDTH, PADDING + head + 34 + upper + lower + table + PADDING, shown.question, told)
     right = PADDING + COLUMN + 28
-    _head(pen, picture, shown, image)
+    if titled:
+        _head(pen, shown, image)
     y = PADDING + head
+    for up, warning in enumerate(reversed(shown.warnings), 1):
+        pen.text(PADDING, y - up * (SMALL + GAP) + 2, warning, SMALL, WARN, room=WIDTH - 2 * PADDING)
     _truth(pen, shown, y)
     y += 40
     if upper:
@@ -98,54 +111,48 @@ def edit_picture(shown: EditFigure, image: Image.Image | None = None) -> Image.I
     y += lower
     if table:
         _table(pen, shown, groups, y)
-    return picture
+    return pen
 
 
-def _head(pen: Pen, picture: Image.Image, shown: EditFigure, image: Image.Image | None) -> None:
+def _head(pen: Drawing, shown: EditFigure, image: Image.Image | None) -> None:
     x = float(PADDING)
     if image is not None:
         image = image.convert("RGB")
         image.thumbnail((52 * SCALE, 52 * SCALE))
-        picture.paste(image, (PADDING * SCALE, PADDING * SCALE))
+        pen.photo(PADDING, PADDING, image)
         x += 64
     start, end = shown.span or (0, 0)
-    text, y = shown.question, PADDING + 26
-    for part, color in ((text[:start], INK), (text[start:end], ACCENT), (text[end:], INK)):
-        if part and WIDTH - PADDING - x > 20:
-            pen.text(x, y, part, TITLE, color, room=WIDTH - PADDING - x)
-            x += text_width(part, TITLE)
-    for number, warning in enumerate(shown.warnings):
-        pen.text(PADDING, PADDING + 64 + number * (SMALL + GAP), warning, SMALL, WARN, room=WIDTH - 2 * PADDING)
+    text = shown.question
+    parts = [(text[:start], INK), (text[start:end], ACCENT), (text[end:], INK)]
+    pen.words(x, PADDING + 26, parts, TITLE, WIDTH - PADDING - x)
 
 
-def _truth(pen: Pen, shown: EditFigure, y: float) -> None:
+def _truth(pen: Drawing, shown: EditFigure, y: float) -> None:
     """The switch, as it stands."""
-    # Pillow's own font has no Greek letters
-    for number, (name, here) in enumerate((("Original", not shown.edited), ("Edited", shown.edited))):
-        x = PADDING + 76 * number
+    for place, (name, here) in enumerate((("Original", not shown.edited), ("Edited", shown.edited))):
+        x = PADDING + 76 * place
         pen.box(x, y, 76, 24, RULE)
         pen.box(x + 1, y + 1, 74, 22, (EDITED if shown.edited else INK) if here else "white")
         pen.text(x + 38, y + 12, name, TEXT, "white" if here else FAINT, "mm")
-    pen.text(PADDING + 164, y + 12, shown.truth.replace("λ", "lambda"), TEXT, INK, room=WIDTH - 2 * PADDING - 164)
+    pen.text(PADDING + 164, y + 12, shown.truth, TEXT, INK, room=WIDTH - 2 * PADDING - 164)
 
 
-def _layers(pen: Pen, shown: EditFigure, x: float, y: float) -> None:
+def _layers(pen: Drawing, shown: EditFigure, x: float, y: float) -> None:
     """The trace's effect of each layer, and beneath it what an edit there gives."""
     pen.text(x, y + 6, "Layer to edit", TEXT, INK)
     top, step = y + 34, COLUMN / shown.layers
     if shown.effects:
-        colors = colormaps.effect_colors("mlp", "light")[colormaps.color_index(np.array(shown.effects), shown.limit)]
-        for layer, color in enumerate(colors):
-            pen.box(x + layer * step, top, step - 2, 16, tuple(int(c) for c in color))
+        colors = colormaps.effect_colors("mlp", "light")
+        for layer, effect in enumerate(shown.effects):
+            cell(pen, x + layer * step, top, step - 2, 16, effect, colors, shown.limit)
     if 0 <= shown.causal < shown.layers:
         middle = x + (shown.causal + 0.5) * step - 1
-        mark = [(middle - 4, top - 9), (middle + 4, top - 9), (middle, top - 3)]
-        pen.draw.polygon([(px * SCALE, py * SCALE) for px, py in mark], fill=INK)
+        pen.area([(middle - 4, top - 9), (middle + 4, top - 9), (middle, top - 3)], INK)
     bottom = top + 16 + (CHART - 40 if shown.swept else 0)
     for layer, values in shown.swept.items():
-        for number, (value, color) in enumerate(zip(values, (FAINT, ACCENT), strict=True)):
+        for side, (value, color) in enumerate(zip(values, (FAINT, ACCENT), strict=True)):
             tall, wide = max(1.0, value * (CHART - 46)), min(12.0, step / 2 - 2)
-            pen.box(x + (layer + 0.5) * step - 1 + (number - 1) * (wide + 0.5), bottom - tall, wide, tall, color)
+            pen.box(x + (layer + 0.5) * step - 1 + (side - 1) * (wide + 0.5), bottom - tall, wide, tall, color)
     every = max(1, -(-shown.layers // 16))
     for layer in range(0, shown.layers, every):
         here = layer == shown.layer
@@ -157,7 +164,7 @@ def _layers(pen: Pen, shown: EditFigure, x: float, y: float) -> None:
     _keys(pen, keys, x, bottom + 32)
 
 
-def _search(pen: Pen, shown: EditFigure, x: float, y: float) -> None:
+def _search(pen: Drawing, shown: EditFigure, x: float, y: float) -> None:
     """Loss and P(target) over the steps."""
     pen.text(x, y + 6, f"Finding the value, layer {shown.layer}", TEXT, INK)
     box = (x + 34, y + 20, COLUMN - 60, CHART - 14)
@@ -166,30 +173,33 @@ def _search(pen: Pen, shown: EditFigure, x: float, y: float) -> None:
     count = max(1, len(shown.losses) - 1)
     _line(pen, box, [(i / count, v / most) for i, v in enumerate(shown.losses)], FAINT, (5, 3))
     _line(pen, box, [(i / count, v) for i, v in enumerate(shown.chances)], ACCENT)
-    _ends(pen, box, f"{most:.3g}", "0", "0", f"{count} steps")
+    _ends(pen, box, number(most), "0", "0", f"{count} steps")
     loss, chance = shown.losses[-1], shown.chances[-1]
-    keys = [(f"loss {loss:.3g} nats", FAINT), (f"P({shown.target}) with the value {chance:.3f}", ACCENT)]
+    keys = [(f"loss {number(loss)} nats", FAINT), (f"P({shown.target}) with the value {number(chance)}", ACCENT)]
     _keys(pen, keys, x, box[1] + box[3] + 28)
 
 
-def _answers(pen: Pen, shown: EditFigure, y: float) -> None:
+def _answers(pen: Drawing, shown: EditFigure, y: float) -> None:
     """The likeliest first tokens before and after."""
     columns = [("Original", shown.before)]
     if shown.after:
-        columns.append((f"Edited, lambda {shown.lams[shown.at]:.3g}", shown.after))
-    for number, (title, tokens) in enumerate(columns):
-        x = PADDING + number * COLUMN / 2
-        pen.text(x, y + 6, title, TEXT, INK)
+        columns.append((f"Edited, λ {lam_name(shown.lams[shown.at])}", shown.after))
+    if shown.all_applied:
+        columns.append(("All applied", shown.all_applied))
+    word, bar = (70, 62) if len(columns) < 3 else (46, 22)
+    for column, (title, tokens) in enumerate(columns):
+        x = PADDING + column * COLUMN / max(2, len(columns))
+        pen.text(x, y + 6, title, TEXT, INK, room=COLUMN / max(2, len(columns)) - 6)
         for place, (token, p) in enumerate(tokens):
             at = y + 28 + 17 * place
-            pen.text(x, at, token, SMALL, INK, room=70)
-            pen.box(x + 76, at - 4, max(1.0, 62 * p), 8, ACCENT)
-            pen.text(x + 146, at, f"{p:.3f}", SMALL, FAINT)
+            pen.text(x, at, token, SMALL, INK, room=word)
+            pen.box(x + word + 6, at - 4, max(1.0, bar * p), 8, ACCENT)
+            pen.text(x + word + bar + 12, at, number(p), SMALL, FAINT, room=52)
 
 
-def _trade(pen: Pen, shown: EditFigure, x: float, y: float) -> None:
+def _trade(pen: Drawing, shown: EditFigure, x: float, y: float) -> None:
     """Efficacy against what it costs, over lambda."""
-    pen.text(x, y + 6, "What lambda trades", TEXT, INK)
+    pen.text(x, y + 6, "What λ trades", TEXT, INK)
     box = (x + 34, y + 20, COLUMN - 60, CHART - 14)
     _frame(pen, box)
     count = max(1, len(shown.lams) - 1)
@@ -198,54 +208,62 @@ def _trade(pen: Pen, shown: EditFigure, x: float, y: float) -> None:
     for name, values in shown.lines.items():
         _line(pen, box, [(i / count, v) for i, v in enumerate(values)], COLORS[name], DASHES[name])
         at = box[1] + box[3] - values[shown.at] * (box[3] - 4)
-        pen.draw.ellipse([round(v * SCALE) for v in (here - 3, at - 3, here + 3, at + 3)], fill=COLORS[name])
-    _ends(pen, box, "1", "0", f"lambda {shown.lams[0]:.2g}", f"{shown.lams[-1]:.2g}")
-    keys = [(f"{NAMES[name]} {values[shown.at]:.3f}", COLORS[name]) for name, values in shown.lines.items()]
+        pen.dot(here, at, 3, COLORS[name])
+    _ends(pen, box, "1", "0", f"λ {lam_name(shown.lams[0])}", lam_name(shown.lams[-1]))
+    keys = [(f"{NAMES[name]} {number(values[shown.at])}", COLORS[name]) for name, values in shown.lines.items()]
     _keys(pen, keys, x, box[1] + box[3] + 28, room=COLUMN)
 
 
-def _table(pen: Pen, shown: EditFigure, groups: Sequence[Sequence[Effect]], y: float) -> None:
+def _table(pen: Drawing, shown: EditFigure, groups: Sequence[Sequence[tuple[int, Effect]]], y: float) -> None:
     """What happens to every question that is watched."""
-    columns = (PADDING, 316, 474, 584, 694, 766)
     after = any(row.after for row in shown.table)
-    heads = [
-        "Side effects",
-        "",
-        "original",
-        *([f"lambda {shown.lams[shown.at]:.3g}", f"P({shown.target})"] if after else []),
-    ]
-    for x, head in zip(columns, heads, strict=False):
-        pen.text(x, y + 8, head, TEXT if x == PADDING else SMALL, INK if x == PADDING else FAINT)
+    columns = (PADDING, 270, 400, 496, 594, 664, 750) if shown.together else (PADDING, 316, 474, 584, 694, 766, WIDTH)
+    heads = ["Side effects", "", "original"]
+    heads += [f"λ {lam_name(shown.lams[shown.at])}", f"P({shown.target})", ""] if after else ["", "", ""]
+    heads += ["all applied"] if shown.together else []
+    room = [end - start - 8 for start, end in zip(columns, (*columns[1:], WIDTH - PADDING + 8), strict=True)]
+    for x, head, wide in zip(columns, heads, room, strict=False):
+        pen.text(x, y + 8, head, TEXT if x == PADDING else SMALL, INK if x == PADDING else FAINT, room=wide)
     y += 22
     for follows, rows in zip((True, False), groups, strict=True):
         if not rows:
             continue
         pen.text(PADDING, y + 8, "Should change" if follows else "Should stay as it is", SMALL, FAINT)
-        pen.box(PADDING, y + 17, WIDTH - 2 * PADDING, 0.5, RULE)
+        pen.box(PADDING, y + 18, WIDTH - 2 * PADDING, 0.5, RULE)
         y += 22
-        for row in rows:
+        for place, row in rows:
             at = y + ROW / 2
-            pen.text(columns[0], at, row.text, SMALL, INK, room=columns[1] - columns[0] - 10)
-            pen.text(columns[1], at, row.kind, SMALL, FAINT, room=columns[2] - columns[1] - 6)
-            for x, said in ((columns[2], row.before), (columns[3], row.after)):
-                if said is not None:
-                    pen.text(x, at, f"{said[0]} {said[1]:.3f}", SMALL, INK, room=columns[3] - columns[2] - 6)
+            pen.text(columns[0], at, row.text, SMALL, INK, room=room[0])
+            pen.text(columns[1], at, row.kind, SMALL, FAINT, room=room[1])
+            _said(pen, columns[2], at, row.before, room[2])
             if row.after is not None:
+                _said(pen, columns[3], at, row.after, room[3])
+                pen.text(columns[4], at, number(row.target), SMALL, INK, room=room[4])
                 color = COLORS["specificity" if row.good else "leakage"]
-                pen.text(columns[4], at, f"{row.target:.3f}", SMALL, INK)
-                pen.text(columns[5], at, row.verdict, SMALL, color, room=WIDTH - PADDING - columns[5])
+                pen.text(columns[5], at, f"{'✓' if row.good else '✗'} {row.verdict}", SMALL, color, room=room[5])
+            if shown.together:
+                _said(pen, columns[6], at, shown.together[place], room[6])
             y += ROW
         y += 6
 
 
-def _frame(pen: Pen, box: tuple[float, float, float, float]) -> None:
+def _said(pen: Drawing, x: float, y: float, said: tuple[str, float] | None, room: float) -> None:
+    """A token and its probability; what does not fit is cut from the token."""
+    if said is None:
+        return
+    chance = f" {number(said[1])}"
+    token = cut(said[0], SMALL, room - text_width(chance, SMALL))
+    pen.words(x, y, [(token, INK), (chance, FAINT)], SMALL, room)
+
+
+def _frame(pen: Drawing, box: tuple[float, float, float, float]) -> None:
     x, y, width, height = box
     pen.box(x, y, width, height, RULE)
     pen.box(x + 0.5, y + 0.5, width - 1, height - 1, "white")
 
 
 def _line(
-    pen: Pen,
+    pen: Drawing,
     box: tuple[float, float, float, float],
     shares: Sequence[tuple[float, float]],
     color: str,
@@ -255,8 +273,7 @@ def _line(
     x, y, width, height = box
     points = [(x + sx * width, y + height - min(1.0, max(0.0, sy)) * (height - 4)) for sx, sy in shares]
     for part in _dashed(points, dashes) if dashes else [points]:
-        if len(part) > 1:
-            pen.draw.line([(px * SCALE, py * SCALE) for px, py in part], fill=color, width=2 * SCALE, joint="curve")
+        pen.line(part, color, 2)
 
 
 def _dashed(points: Sequence[tuple[float, float]], dashes: tuple[int, ...]) -> list[list[tuple[float, float]]]:
@@ -273,7 +290,7 @@ def _dashed(points: Sequence[tuple[float, float]], dashes: tuple[int, ...]) -> l
     return parts
 
 
-def _ends(pen: Pen, box: tuple[float, float, float, float], top: str, low: str, left: str, right: str) -> None:
+def _ends(pen: Drawing, box: tuple[float, float, float, float], top: str, low: str, left: str, right: str) -> None:
     """What the ends of both axes are."""
     x, y, width, height = box
     pen.text(x - 5, y + 6, top, SMALL, FAINT, "rm")
@@ -282,7 +299,7 @@ def _ends(pen: Pen, box: tuple[float, float, float, float], top: str, low: str, 
     pen.text(x + width, y + height + 10, right, SMALL, FAINT, "rm")
 
 
-def _keys(pen: Pen, keys: Sequence[tuple[str, str]], x: float, y: float, room: float = COLUMN) -> None:
+def _keys(pen: Drawing, keys: Sequence[tuple[str, str]], x: float, y: float, room: float = COLUMN) -> None:
     """Names of colours, on as many lines as they need."""
     at = x
     for text, color in keys:
@@ -290,5 +307,5 @@ def _keys(pen: Pen, keys: Sequence[tuple[str, str]], x: float, y: float, room: f
         if at > x and at + wide > x + room:
             at, y = x, y + SMALL + 5
         pen.box(at, y - 4, 9, 9, color)
-        pen.text(at + 13, y, text, SMALL, INK)
+        pen.text(at + 13, y, text, SMALL, INK, room=wide - 8)
         at += wide + 14

@@ -1,71 +1,103 @@
-"""An Explorer as one picture: its question and answer, and the pictures of its views below, on a white ground."""
+"""An Explorer as one picture: its question and answer, and the pictures of its views below as they stand on the screen, on a white ground."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from PIL import Image, ImageDraw
+from PIL import Image
 
-from .pen import ACCENT, FAINT, GAP, INK, PADDING, SCALE, SMALL, TEXT, TITLE, Pen, text_width
+from mllm_widgets import labels
+from mllm_widgets.numbers import number
+
+from .pen import ACCENT, FAINT, GAP, INK, PADDING, SCALE, SMALL, TEXT, TITLE, WARN, Drawing, text_width
 
 if TYPE_CHECKING:
     from mllm_widgets.results import Answer
     from mllm_widgets.vlm.question import Question
 
-LEAST, BESIDE = 560, 1400  # units: how wide it is at least, and up to where two views stand side by side
+LEAST, BESIDE = 560, 1500  # units: how wide it is at least, and up to where two columns stand side by side
 THUMBNAIL = 220
+TOP = 5  # tokens of the answer
+EDITED = "#8a3ab9"
 
 
-def explorer_picture(
+def draw_explorer(
     question: Question,
-    answer: Answer,
+    answer: Answer | None,
     span: tuple[int, ...],
-    views: Sequence[Image.Image],
+    columns: Sequence[Sequence[Drawing]],
     image: Image.Image | None = None,
     notes: Sequence[str] = (),
-) -> Image.Image:
-    """Question, answer and views, as an RGB picture at two pixels a unit.
+    edited: str = "",
+) -> Drawing:
+    """Question, answer and views as a picture.
 
     Parameters
     ----------
+    answer: None where the views say it themselves.
     span: where the constraint stands in the question, (start, end); empty without one.
-    views: pictures of the single views.
+    columns: pictures of the single views, from top to bottom in each column; beside each other where there is room.
     image: the question's picture, where no view shows it.
     notes: why a view is not there.
+    edited: what edits the model has, in words.
     """
-    beside = len(views) == 2 and sum(view.width for view in views) <= BESIDE * SCALE
-    across = sum(view.width for view in views) if beside else max((view.width for view in views), default=0)
-    width = max(LEAST, across // SCALE)
+    columns = [[view for view in column if view.height] for column in columns if column]
+    wide = [max(view.width for view in column) for column in columns]
+    beside = sum(wide) <= BESIDE
+    width = max(LEAST, sum(wide) if beside else max(wide)) if wide else LEAST
     if image is not None:
         image = image.convert("RGB")
         image.thumbnail((THUMBNAIL * SCALE, THUMBNAIL * SCALE))
-    head = (
-        PADDING + TITLE + GAP + TEXT + GAP + len(notes) * (SMALL + GAP) + (image.height // SCALE + GAP if image else 0)
-    )
-    down = max((view.height for view in views), default=0) if beside else sum(view.height for view in views)
-    picture = Image.new("RGB", (width * SCALE, head * SCALE + down + (0 if views else PADDING * SCALE)), "white")
-    pen = Pen(ImageDraw.Draw(picture))
-    start, end = span or (0, 0)
-    x, y = float(PADDING), PADDING + TITLE / 2
-    for text, color in ((question.text[:start], INK), (question.text[start:end], ACCENT), (question.text[end:], INK)):
-        room = width - PADDING - x
-        if text and room > 20:
-            pen.text(x, y, text, TITLE, color, room=room)
-            x += text_width(text, TITLE)
-    y = PADDING + TITLE + GAP + TEXT / 2
-    first = "   ".join(f"{token.strip() or '(empty)'} {p:.3f}" for token, p in answer.top(5))
-    pen.text(PADDING, y, answer.text, TEXT, INK, room=width / 2)
-    x = PADDING + min(text_width(answer.text, TEXT), width / 2) + 2 * GAP
-    pen.text(x, y, first, SMALL, FAINT, room=width - PADDING - x)
-    y += TEXT / 2 + GAP
-    for note in notes:
-        pen.text(PADDING, y + SMALL / 2, note, SMALL, FAINT, room=width - 2 * PADDING)
+    lines = [*([edited] if edited else []), *notes]
+    head = PADDING + TITLE + GAP + (TEXT + GAP if answer else 0) + len(lines) * (SMALL + GAP)
+    head += image.height // SCALE + GAP if image else 0
+    tall = [sum(view.height for view in column) for column in columns]
+    down = (max if beside else sum)(tall) if tall else PADDING
+    said = "" if answer is None else f"The model answers {answer.text!r}. "
+    told = " ".join(view.description for column in columns for view in column if view.description)
+    pen = Drawing(width, head + down, question.text, said + told)
+    _question(pen, question.text, span or (0, 0))
+    y = PADDING + TITLE + GAP
+    if answer is not None:
+        _answer(pen, answer, y + TEXT / 2)
+        y += TEXT + GAP
+    for line in lines:
+        color = EDITED if line == edited else WARN
+        pen.text(PADDING, y + SMALL / 2, line, SMALL, color, room=width - 2 * PADDING)
         y += SMALL + GAP
     if image is not None:
-        picture.paste(image, (PADDING * SCALE, round(y * SCALE)))
-    left, top = 0, head * SCALE
-    for view in views:
-        picture.paste(view, (left, top))
-        left, top = (left + view.width, top) if beside else (0, top + view.height)
-    return picture
+        pen.photo(PADDING, y, image)
+    left, top = 0, head
+    for column, across, below in zip(columns, wide, tall, strict=True):
+        y = top
+        for view in column:
+            pen.put(view, left, y)
+            y += view.height
+        left, top = (left + across, top) if beside else (0, top + below)
+    return pen
+
+
+def _question(pen: Drawing, text: str, span: Sequence[int]) -> None:
+    """The question, the words that point at the picture marked."""
+    start, end = span
+    room = pen.width - 2 * PADDING
+    parts = [(text[:start], INK), (text[start:end], ACCENT), (text[end:], INK)]
+    pen.words(PADDING, PADDING + TITLE / 2, parts, TITLE, room)
+
+
+def _answer(pen: Drawing, answer: Answer, y: float) -> None:
+    """The answer, and what else it might have been: a bar for each of the likeliest tokens."""
+    text = answer.text.strip() or labels.visible(answer.text)
+    room = pen.width / 2
+    pen.text(PADDING, y, text, TITLE, INK, room=room)
+    x = PADDING + min(text_width(labels.one_line(text), TITLE), room) + 2 * GAP
+    for token, p in answer.top(TOP):
+        word, chance = labels.visible(token), f" {number(p)}"
+        bar = max(1.0, 40 * p)
+        wide = bar + 5 + text_width(word + chance, SMALL)
+        if x + wide > pen.width - PADDING:
+            break
+        pen.box(x, y - 4, bar, 8, ACCENT)
+        pen.words(x + bar + 5, y, [(word, INK), (chance, FAINT)], SMALL, wide - bar + 8)
+        x += wide + 2 * GAP

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import itertools
+from collections.abc import Collection, Mapping
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from mllm_widgets import colormaps
+from mllm_widgets.numbers import number
 from mllm_widgets.patch_map import DECADES, KINDS, Highlights, PatchMap
 
 from .chart import layer_chart
-from .pen import ACCENT, FAINT, GAP, INK, PADDING, SCALE, SMALL, TITLE, UNTRACED, Pen
+from .marks import BELOW, BEYOND, NOT_KNOWN, beyond, cross, key
+from .pen import ACCENT, FAINT, GAP, INK, PADDING, SCALE, SMALL, TITLE, WARN, Drawing
 
 FIGURE = (460, 440)  # the most room a picture takes, in units
 SIDE = 280  # what stands beside it: legend and chart
 LEAST = 320  # high, so that legend and chart fit
-WARN = "#8a5a00"
 FADE = 0.55  # how much of the picture goes at full opacity
-LINES, LEAST_LINED = (255, 255, 255, 70), 6  # between patches; smaller ones would be mostly lines
+LINES, LEAST_LINED = 70 / 255, 6  # white between patches; smaller ones would be mostly lines
+UNSEEN = 170 / 255  # opacity of the stripes over what no patch sees
 FEW = 18  # units; smaller patches are outlined around, not inside
 GREY = (0.2126, 0.7152, 0.0722, 0)  # as CSS's grayscale()
 
@@ -28,7 +31,7 @@ def cover(share: np.ndarray, opacity: float) -> np.ndarray:
     return opacity * np.clip(share, 0, 1) ** 0.7
 
 
-def patch_picture(
+def draw_patches(
     shown: PatchMap,
     layer: int,
     kind: str | None = None,
@@ -40,8 +43,9 @@ def patch_picture(
     mask_sinks: bool = False,
     compare: bool = False,
     opacity: float = 0.8,
-) -> Image.Image:
-    """Values of one layer over the picture, with their scale and the selected patches over all layers, as an RGB picture.
+    titled: bool = True,
+) -> Drawing:
+    """Values of one layer over the picture, with their scale and the selected patches over all layers, as a picture.
 
     Parameters
     ----------
@@ -49,6 +53,7 @@ def patch_picture(
     selected: visual tokens to frame, whose values the chart shows.
     scale, threshold, top_k, mask_sinks, compare: as in `PatchMap.highlights`.
     opacity: 0..1, from the plain picture to the strongest highlights.
+    titled: write the question above it?
 
     Raises
     ------
@@ -62,24 +67,38 @@ def patch_picture(
     marks = shown.highlights(
         layer, kind, scale=scale, threshold=threshold, top_k=top_k, mask_sinks=mask_sinks, compare=compare
     )
-    figure = _figure(shown, kind, marks, selected, opacity)
-    lines = [(shown.question, TITLE, INK)] if shown.question else []
+    lines = [(shown.question, TITLE, INK)] if shown.question and titled else []
     lines.append((_subtitle(shown, layer, kind), SMALL, FAINT))
     lines += [(warning, SMALL, WARN) for warning in shown.warnings]
     head = PADDING + sum(size + GAP for _, size, _ in lines)
-    width = figure.width // SCALE + 2 * GAP + SIDE + 2 * PADDING
-    height = head + max(figure.height // SCALE, LEAST) + PADDING
-    image = Image.new("RGB", (width * SCALE, height * SCALE), "white")
-    image.paste(figure, (PADDING * SCALE, head * SCALE))
-    pen = Pen(ImageDraw.Draw(image))
+    figure, found = _figure(shown, kind, marks, selected, scale, threshold, opacity)
+    width = figure.width + 2 * GAP + SIDE + 2 * PADDING
+    pen = Drawing(width, head + max(figure.height, LEAST) + PADDING, shown.question, _summary(shown, layer, marks))
+    pen.put(figure, PADDING, head)
     y = PADDING
     for text, size, color in lines:
         pen.text(PADDING, y + size / 2, text, size, color, room=width - 2 * PADDING)
         y += size + GAP
-    left = PADDING + figure.width // SCALE + 2 * GAP
+    left = PADDING + figure.width + 2 * GAP
     _legend(pen, left, head, SIDE, marks, scale, opacity, shown.quantity)
-    layer_chart(pen, (left, head + 62, SIDE, LEAST - 62), shown, layer, marks.tokens[~marks.masked], selected, scale)
-    return image
+    used = 62
+    if found:
+        words = [f"{BELOW} {number(marks.limit / 10**DECADES)}" if one == BELOW else one for one in sorted(found)]
+        end = colormaps.strength_colors("light")[255]
+        key(pen, left, head + 56, words, tuple(int(c) for c in end))
+        used += 20
+    chart = (left, head + used, SIDE, LEAST - used)
+    layer_chart(pen, chart, shown, layer, marks.tokens[~marks.masked], selected, scale)
+    return pen
+
+
+def _summary(shown: PatchMap, layer: int, marks: Highlights) -> str:
+    """What is shown, for who cannot see it."""
+    told = f"{shown.quantity.capitalize()} of {len(marks.tokens)} patches at layer {layer}."
+    largest = np.flatnonzero(marks.rank == 1)
+    if len(largest):
+        told += f" Largest: {number(float(marks.values[largest[0]]))}, patch {int(marks.tokens[largest[0]])}."
+    return told
 
 
 def _subtitle(shown: PatchMap, layer: int, kind: str) -> str:
@@ -96,89 +115,130 @@ def view_box(shown: PatchMap, kind: str) -> tuple[float, float, float, float]:
     return min(0.0, left.min()), min(0.0, top.min()), max(width, right.max()), max(height, bottom.max())
 
 
-def _figure(shown: PatchMap, kind: str, marks: Highlights, selected: Collection[int], opacity: float) -> Image.Image:
-    """The picture, faded, with its patches over it."""
+def _figure(
+    shown: PatchMap,
+    kind: str,
+    marks: Highlights,
+    selected: Collection[int],
+    scale: str,
+    threshold: float,
+    opacity: float,
+) -> tuple[Drawing, set[str]]:
+    """The picture, faded, with its patches over it; and the marks that occur."""
     left, top, right, bottom = view_box(shown, kind)
     zoom = min(FIGURE[0] / (right - left), FIGURE[1] / (bottom - top)) * SCALE
-    size = round((right - left) * zoom), round((bottom - top) * zoom)
 
-    def pixels(box: np.ndarray | tuple[float, ...]) -> list[int]:
-        x0, y0, x1, y1 = box
-        return [round((v - start) * zoom) for v, start in ((x0, left), (y0, top), (x1, left), (y1, top))]
+    def place(box: np.ndarray | tuple[float, ...]) -> tuple[float, float, float, float]:
+        """On whole pixels, so that neighbours meet without a seam."""
+        sides = zip(box, (left, top, left, top), strict=True)
+        x0, y0, x1, y1 = (round((v - start) * zoom) / SCALE for v, start in sides)
+        return x0, y0, x1 - x0, y1 - y0
 
-    figure = Image.new("RGB", size, UNTRACED[0])
-    Pen(ImageDraw.Draw(figure)).striped(0, 0, size[0] / SCALE, size[1] / SCALE)
-    place = pixels((0, 0, *shown.image.size))
-    picture = shown.image.convert("RGB").resize((place[2] - place[0], place[3] - place[1]), Image.Resampling.LANCZOS)
-    grey = picture.convert("L", GREY).convert("RGB")
-    picture = Image.blend(
-        Image.blend(picture, grey, min(1, 2 * opacity)), Image.new("RGB", picture.size, "white"), FADE * opacity
-    )
-    figure.paste(picture, (place[0], place[1]))
-    _cover_unseen(figure, [pixels(grid.box) for grid in shown.geometry.grids if grid.kind == kind])
-
-    boxes = shown.geometry.boxes
-    table = colormaps.strength_colors("light")
-    colors = table[colormaps.strength_index(np.nan_to_num(marks.share))]
-    opacities = np.round(255 * cover(np.nan_to_num(marks.share), opacity)).astype(int)
-    over = Image.new("RGBA", size, (*LINES[:3], 0))
-    pen = ImageDraw.Draw(over)
-    for token, color, alpha, drawn in zip(marks.tokens, colors, opacities, marks.drawn, strict=True):
-        if drawn:
-            x0, y0, x1, y1 = pixels(boxes[token])
-            pen.rectangle((x0, y0, max(x0, x1 - 1), max(y0, y1 - 1)), fill=(*(int(c) for c in color), int(alpha)))
-    lines = Image.new("RGBA", size, (*LINES[:3], 0))
-    pen = ImageDraw.Draw(lines)
-    for token in marks.tokens:
-        x0, y0, x1, y1 = pixels(boxes[token])
-        if x1 - x0 >= LEAST_LINED * SCALE:
-            pen.line([(x0, y1), (x0, y0), (x1, y0)], fill=LINES)
-    figure.paste(over, (0, 0), over)
-    tiles = [grid.box for grid in shown.geometry.grids if grid.kind == kind]
-    for x0, y0, x1, y1 in map(pixels, tiles if len(tiles) > 1 else ()):
-        pen.rectangle((x0 - 1, y0 - 1, x1, y1), outline=(*LINES[:3], 217), width=2)
-    figure.paste(lines, (0, 0), lines)
-    pen = ImageDraw.Draw(figure)
+    _, _, width, height = place((left, top, right, bottom))
+    pen = Drawing(int(np.ceil(width)), int(np.ceil(height)), cells=len(marks.tokens))
+    tiles = [place(grid.box) for grid in shown.geometry.grids if grid.kind == kind]
+    x, y, wide, high = place((0, 0, *shown.image.size))
+    pen.striped(0, 0, width, height)
+    pen.photo(x, y, _faded(shown.image, (round(wide * SCALE), round(high * SCALE)), opacity))
+    for hole in _outside((width, height), tiles):  # what a crop cuts off is seen by no patch
+        pen.striped(*hole, opacity=UNSEEN)
+    boxes = {int(token): place(shown.geometry.boxes[token]) for token in marks.tokens}
+    found = _patches(pen, marks, boxes, scale, threshold, opacity)
+    for x, y, wide, high in tiles if len(tiles) > 1 else ():
+        pen.ring(x - 0.5, y - 0.5, wide + 1, high + 1, "white", 1)
+    for x, y, wide, high in boxes.values():
+        if wide >= LEAST_LINED:
+            pen.box(x, y, wide, 0.5, "white", LINES)
+            pen.box(x, y + 0.5, 0.5, high - 0.5, "white", LINES)
     for token, masked in zip(marks.tokens, marks.masked, strict=True):
-        x0, y0, x1, y1 = pixels(boxes[token])
+        x, y, wide, high = boxes[int(token)]
         if masked:
-            Pen(pen).striped(x0 / SCALE, y0 / SCALE, (x1 - x0) / SCALE, (y1 - y0) / SCALE)
+            pen.striped(x, y, wide, high)
         if int(token) in shown.sinks:
-            corner = max(5, (x1 - x0) // 3)
-            pen.polygon([(x0, y0), (x0 + corner, y0), (x0, y0 + corner)], fill=INK)
-    for tokens, color, width in ((marks.top, INK, 3), (np.intersect1d(list(selected), marks.tokens), ACCENT, 5)):
+            corner = max(2.5, wide / 3)
+            pen.area([(x, y), (x + corner, y), (x, y + corner)], INK)
+    for tokens, color, line in ((marks.top, INK, 1.5), (np.intersect1d(list(selected), marks.tokens), ACCENT, 2.5)):
         for token in tokens:
-            x0, y0, x1, y1 = pixels(boxes[int(token)])
-            out = width if min(x1 - x0, y1 - y0) < FEW * SCALE else 0  # around a small patch, inside a large one
-            edge = (x0 - out, y0 - out, x1 - 1 + out, y1 - 1 + out)
-            pen.rectangle((edge[0] - 1, edge[1] - 1, edge[2] + 1, edge[3] + 1), outline="white", width=width + 2)
-            pen.rectangle(edge, outline=color, width=width)
-    return figure
+            x, y, wide, high = boxes[int(token)]
+            out = line if min(wide, high) < FEW else 0  # around a small patch, inside a large one
+            pen.ring(x - out - 0.5, y - out - 0.5, wide + 2 * out + 1, high + 2 * out + 1, "white", line + 1)
+            pen.ring(x - out, y - out, wide + 2 * out, high + 2 * out, color, line)
+    return pen, found
 
 
-def _cover_unseen(figure: Image.Image, seen: list[list[int]]) -> None:
-    """Stripes over what no patch sees: what a crop cuts off."""
-    mask = Image.new("L", figure.size, 170)
-    pen = ImageDraw.Draw(mask)
-    for box in seen:
-        pen.rectangle((box[0], box[1], box[2] - 1, box[3] - 1), fill=0)
-    stripes = Image.new("RGB", figure.size)
-    Pen(ImageDraw.Draw(stripes)).striped(0, 0, figure.width / SCALE, figure.height / SCALE)
-    figure.paste(stripes, (0, 0), mask)
+def _patches(
+    pen: Drawing,
+    marks: Highlights,
+    boxes: Mapping[int, tuple[float, float, float, float]],
+    scale: str,
+    threshold: float,
+    opacity: float,
+) -> set[str]:
+    """Colours of the patches, and marks of those that a colour does not do justice; returns which occur."""
+    share = np.nan_to_num(marks.share)
+    colors = colormaps.strength_colors("light")[colormaps.strength_index(share)]
+    opacities = np.round(255 * cover(share, opacity)) / 255
+    above = colormaps.beyond(marks.values, marks.limit or 1.0) > 0
+    below = np.nan_to_num(marks.values, nan=np.inf) < marks.limit / 10**DECADES
+    below &= scale == "log" and not threshold
+    unknown = np.isnan(marks.values) & ~marks.masked
+    found = set()
+    for i, token in enumerate(marks.tokens):
+        x, y, wide, high = boxes[int(token)]
+        if marks.drawn[i]:
+            color = tuple(int(c) for c in colors[i])
+            pen.box(x, y, wide, high, (color[0], color[1], color[2]), float(opacities[i]))
+        if above[i]:
+            found.add(BEYOND)
+            beyond(pen, x, y, wide, high, up=True)
+        elif below[i]:
+            found.add(BELOW)
+            pen.hatched(x, y, wide, high)
+        elif unknown[i]:
+            found.add(NOT_KNOWN)
+            pen.ring(x, y, wide, high, FAINT, 1)
+            cross(pen, x + wide / 2, y + high / 2, max(2.0, min(4.0, 0.25 * min(wide, high))), halo=True)
+    return found
+
+
+def _faded(image: Image.Image, size: tuple[int, int], opacity: float) -> Image.Image:
+    """The picture as the patches' ground: paler and greyer the stronger they are."""
+    picture = image.convert("RGB").resize(size, Image.Resampling.LANCZOS)
+    grey = Image.blend(picture, picture.convert("L", GREY).convert("RGB"), min(1, 2 * opacity))
+    return Image.blend(grey, Image.new("RGB", size, "white"), FADE * opacity)
+
+
+def _outside(
+    size: tuple[float, float], boxes: Collection[tuple[float, float, float, float]]
+) -> list[tuple[float, float, float, float]]:
+    """Rectangles that cover what of a sheet lies in none of the boxes."""
+    xs = sorted({0.0, size[0], *(edge for x, _, wide, _ in boxes for edge in (x, x + wide))})
+    ys = sorted({0.0, size[1], *(edge for _, y, _, high in boxes for edge in (y, y + high))})
+    holes = []
+    for y0, y1 in itertools.pairwise(ys):
+        row: list[tuple[float, float]] = []
+        for x0, x1 in itertools.pairwise(xs):
+            x, y = (x0 + x1) / 2, (y0 + y1) / 2
+            if any(bx <= x < bx + wide and by <= y < by + high for bx, by, wide, high in boxes):
+                continue
+            if row and row[-1][1] == x0:
+                row[-1] = row[-1][0], x1
+            else:
+                row.append((x0, x1))
+        holes += [(x0, y0, x1 - x0, y1 - y0) for x0, x1 in row]
+    return holes
 
 
 def _legend(
-    pen: Pen, x: float, y: float, width: float, marks: Highlights, scale: str, opacity: float, quantity: str
+    pen: Drawing, x: float, y: float, width: float, marks: Highlights, scale: str, opacity: float, quantity: str
 ) -> None:
     pen.text(x, y + 5, quantity, SMALL, FAINT)
-    bar, steps = width - 2, int((width - 2) * SCALE)
-    table = colormaps.strength_colors("light")
+    bar = width - 2
+    shares = np.linspace(0, 1, 256)
+    alpha = cover(shares, opacity)[:, None]
     ground = 255 - (255 - 128) * (1 - FADE * opacity)  # a middle grey of the faded picture
-    for i in range(steps):
-        share = np.array(i / (steps - 1))
-        alpha = float(cover(share, opacity))
-        color = tuple(round(float(c) * alpha + ground * (1 - alpha)) for c in table[colormaps.strength_index(share)])
-        pen.box(x + i / SCALE, y + 14, 1 / SCALE, 10, color)
-    first = 0.0 if scale == "linear" else marks.limit / 10**DECADES
-    pen.text(x, y + 32, f"{first:.2g}" if scale == "linear" else f"<{first:.2g}", SMALL, FAINT, "lm")
-    pen.text(x + bar, y + 32, f"{marks.limit:.2g}", SMALL, FAINT, "rm")
+    colors = colormaps.strength_colors("light")[colormaps.strength_index(shares)]
+    pen.ramp(x, y + 14, bar, 10, np.round(colors * alpha + ground * (1 - alpha)))
+    first = "0" if scale == "linear" else f"≤ {number(marks.limit / 10**DECADES)}"
+    pen.text(x, y + 32, first, SMALL, FAINT, "lm")
+    pen.text(x + bar, y + 32, number(marks.limit), SMALL, FAINT, "rm")

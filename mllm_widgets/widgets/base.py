@@ -24,6 +24,9 @@ from mllm_widgets.provenance import Provenance
 
 from .shots import ASIDE, Shots
 
+if TYPE_CHECKING:
+    from mllm_widgets.render import Drawing
+
 __all__ = ["Pictured", "WholeNumber", "Widget", "bundle"]
 
 
@@ -54,9 +57,13 @@ class Pictured(ipywidgets.Widget if TYPE_CHECKING else object):
     shots: Shots
     _traits_lock: Any
 
+    def drawing(self) -> Drawing:
+        """What is shown, as a drawing that every format is made of."""
+        raise TypeError(f"{type(self).__name__} has no picture")
+
     def picture(self) -> Image.Image:
         """What is shown, as an RGB picture."""
-        raise TypeError(f"{type(self).__name__} has no picture")
+        return self.drawing().image()
 
     def to_png(self, path: str | Path | None = None) -> bytes:
         """The picture as PNG bytes, also written to `path` if one is given."""
@@ -69,6 +76,18 @@ class Pictured(ipywidgets.Widget if TYPE_CHECKING else object):
         if path is not None:
             Path(path).write_bytes(buffer.getvalue())
         return buffer.getvalue()
+
+    def to_svg(self, path: str | Path | None = None) -> str:
+        """The picture as SVG, also written to `path` if one is given.
+
+        Raises
+        ------
+        WidgetError: for a picture of more than 20,000 cells; `to_png` draws those.
+        """
+        text = self.drawing().svg()
+        if path is not None:
+            Path(path).write_text(text, encoding="utf-8")
+        return text
 
     def snapshot(self) -> int:
         """Draw the picture anew in each output that the widget was displayed in: what a reader of the saved notebook sees without a kernel.

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import traitlets
-from PIL import Image
 
 from mllm_widgets.errors import WidgetError
 from mllm_widgets.patch_map import SCALES, PatchMap
@@ -19,6 +18,7 @@ from .patch_view import describe, patch_map
 
 if TYPE_CHECKING:
     from mllm_widgets.contributions import Contributions
+    from mllm_widgets.render import Drawing
 
 
 class PatchGrid(Widget):
@@ -157,16 +157,17 @@ class PatchGrid(Widget):
         """The visual tokens with the largest values on show, largest first; `top_k` of them by default."""
         return [int(token) for token in self._highlights(self.top_k if k is None else k).top]
 
-    def picture(self) -> Image.Image:
-        """The layer on show, as an RGB picture."""
-        from mllm_widgets.render import patch_picture
+    def drawing(self, *, titled: bool = True) -> Drawing:
+        """The layer on show, as a drawing; without the question where that is told above it."""
+        from mllm_widgets.render import draw_patches
 
-        return patch_picture(
+        return draw_patches(
             self.patch_map,
             self.layer,
             self.grid,
             selected=self.selected,
             opacity=self.opacity,
+            titled=titled,
             **self._options(),
         )
 

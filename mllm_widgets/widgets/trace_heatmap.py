@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import traitlets
-from PIL import Image
 
 from mllm_widgets import colormaps, labels
 from mllm_widgets.errors import WidgetError
@@ -22,6 +21,7 @@ from .trace_maps import Maps
 from .trace_view import describe
 
 if TYPE_CHECKING:
+    from mllm_widgets.render import Drawing
     from mllm_widgets.tracing import TraceSetup
 
 PUBLISH_EVERY = 0.05  # seconds between two pictures of a running computation
@@ -243,13 +243,13 @@ class TraceHeatmap(Widget):
                 "Trace again to change the window."
             )
 
-    def picture(self) -> Image.Image:
-        """The map shown last, as an RGB picture."""
-        from mllm_widgets.render import trace_picture
+    def drawing(self, *, titled: bool = True) -> Drawing:
+        """The map shown last, as a drawing; without the question where that is told above it."""
+        from mllm_widgets.render import draw_trace
 
         if self._trace is None:
             raise WidgetError("there is no complete map yet; wait for it with heatmap.wait().")
-        return trace_picture(self._trace, self.module)
+        return draw_trace(self._trace, self.module, titled=titled, selected=self.selected)
 
     def close(self) -> None:
         """Stop the worker and remove the widget."""

@@ -13,7 +13,7 @@ from tokenizers import processors
 
 import mllm_widgets as mw
 from mllm_widgets.errors import FlowError, ModelError, QuestionError, TraceError
-from mllm_widgets.render import trace_picture
+from mllm_widgets.render import draw_trace
 from mllm_widgets.tracing import EmbeddingNoise, RepeatedToken, TokenSwap, prepare_trace, run_trace
 from mllm_widgets.vlm.families import FAMILIES, text
 from mllm_widgets.vlm.families.base import part
@@ -254,7 +254,7 @@ def test_a_heatmap_and_a_picture_have_rows_of_words_only():
     try:
         assert [row["visual"] for row in heatmap.rows] == [False] * len(trace.rows)
         assert [row["column"] for row in heatmap.rows] == list(range(len(trace.rows)))
-        assert heatmap.picture().size == trace_picture(trace, "mlp").size
+        assert heatmap.picture().size == draw_trace(trace, "mlp").image().size
         heatmap.window = 3
         assert heatmap.wait(20)
         wanted = mw.causal_trace(tiny_text("gpt2"), question(), corruption="Taj Mahal", window=3).restored

@@ -1,13 +1,15 @@
 // Numbers and windows in words.
 
-/** Three significant figures; tiny probabilities as powers of ten instead of a false zero. */
+const STEPS = [99.95, 9.995, 0.9995, 0.09995, 0.009995]; // a number below the first so many has so many decimals more
+
+/** Three significant figures; tiny and huge numbers as powers of ten.  mllm_widgets/numbers.py writes the same; tests/data/numbers.json holds both to it. */
 export function number(value: number): string {
   if (Number.isNaN(value)) return "not known yet";
   if (value === 0) return "0";
   const size = Math.abs(value);
-  if (size < 1e-3) return value.toExponential(1).replace("-", "−").replace("e-", "e−");
-  const decimals = size >= 0.9995 ? 2 : size >= 0.0995 ? 3 : 4;
-  return minus(value.toFixed(decimals));
+  if (size === Number.POSITIVE_INFINITY) return minus(`${value < 0 ? "-" : ""}∞`);
+  if (size < 1e-3 || size >= 99950) return minus(value.toExponential(2)).replace("+", "");
+  return minus(value.toFixed(STEPS.filter((least) => size < least).length));
 }
 
 /** The same with a sign: an effect. */
@@ -38,5 +40,5 @@ export function layerRange([first, last]: [number, number]): string {
 }
 
 function minus(text: string): string {
-  return text.replace("-", "−");
+  return text.replaceAll("-", "−");
 }

@@ -40,7 +40,7 @@ def figure_of(
         else dict(zip(bars.layers, zip(bars.reached, bars.efficacy, strict=True), strict=True)),
         losses=() if edit is None else edit.losses,
         chances=() if edit is None else edit.probabilities,
-        before=[(labels.visible(text), p) for text, p in work.answers[0].top(plain.TOP)],
+        before=plain.likeliest(work.answers[0]),
         after=() if measured is None else _said(measured, at, 0),
         lams=() if measured is None else measured.lams,
         at=at,

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import traitlets
-from PIL import Image
 
 from mllm_widgets import colormaps
 from mllm_widgets.errors import EditError, WidgetError
@@ -29,6 +28,7 @@ from .work import Request, Work
 
 if TYPE_CHECKING:
     from mllm_widgets.editing import Edit
+    from mllm_widgets.render import Drawing
     from mllm_widgets.vlm.model import VLM
 
 DISPLAY_WAIT = 15.0  # seconds that displaying waits for the first results, so that a saved notebook has their picture
@@ -261,9 +261,9 @@ class EditPanel(EditTraits):
         """Block until nothing is being done; False if that took longer than `timeout` seconds."""
         return self._work.wait(timeout)
 
-    def picture(self) -> Image.Image:
-        """What is on show, as an RGB picture."""
-        from mllm_widgets.render import edit_picture
+    def drawing(self, *, titled: bool = True) -> Drawing:
+        """What is on show, as a drawing; without the question where that is told above it."""
+        from mllm_widgets.render import draw_edit
 
         with self._traits_lock:
             if len(self._work.answers) < len(self._watched):
@@ -274,13 +274,15 @@ class EditPanel(EditTraits):
                 self.edit,
                 self._work.measured.get(self._session.view.current),
                 self.layer,
+                together=plain.said(self._together),
+                all_applied=plain.likeliest(self._together[0]) if self._together else (),
                 question=self.question,
                 span=tuple(self.span),
                 truth=" ".join(filter(None, (self.truth, self.foreign))),
                 edited=self.edited,
                 layers=self.layers,
             )
-            return edit_picture(shown, self._question.image)
+            return draw_edit(shown, self._question.image, titled=titled)
 
     def close(self) -> None:
         """Stop the worker, take the panel's edits off the model, also out of its weights, and remove the panel."""
@@ -369,7 +371,7 @@ class EditPanel(EditTraits):
                 curve=plain.curve(work.curve),
                 rows=plain.rows(view, edits, seen),
                 results={str(number): self._result(number) for number in view.edits},
-                together=plain.together(work.together[1]) if session.together == work.together[0] else [],
+                together=plain.together(self._together),
                 current=view.current,
                 provenance=Provenance(self._made, edits=[str(facts_of(edits[number])) for number in view.edits]),
                 lam_of=self._places(),
@@ -392,6 +394,12 @@ class EditPanel(EditTraits):
             known = (measured, plain.result(self._session.made[number], measured))
             self._plain[number] = known
         return known[1]
+
+    @property
+    def _together(self) -> list[Any]:
+        """The answers with all that applies, where several edits do and that is known."""
+        together, answers = self._work.together
+        return answers if self._session.together == together else []
 
     def _places(self) -> dict[str, int]:
         """Where the slider of each edit stands."""

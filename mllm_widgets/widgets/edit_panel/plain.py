@@ -43,8 +43,18 @@ def together(answers: list[Answer]) -> list[dict[str, Any]]:
     return [{"answer": answer.text, "top": _top(answer)} for answer in answers]
 
 
+def said(answers: list[Answer]) -> list[tuple[str, float]]:
+    """The same, as a picture shows them."""
+    return [(answer.text, answer.probability) for answer in answers]
+
+
+def likeliest(answer: Answer) -> list[tuple[str, float]]:
+    """The likeliest first tokens, as a reader sees them."""
+    return [(labels.visible(text), p) for text, p in answer.top(TOP)]
+
+
 def _top(answer: Answer) -> list[dict[str, Any]]:
-    return [{"token": labels.visible(text), "p": p} for text, p in answer.top(TOP)]
+    return [{"token": text, "p": p} for text, p in likeliest(answer)]
 
 
 def thumbnail(image: Image.Image) -> bytes:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import ipywidgets
 import traitlets
-from PIL import Image
 
 from mllm_widgets.errors import WidgetError
 from mllm_widgets.provenance import Provenance
@@ -23,6 +22,7 @@ from .view import View
 
 if TYPE_CHECKING:
     from mllm_widgets.contributions import Contributions
+    from mllm_widgets.render import Drawing
     from mllm_widgets.results import Answer, Trace
     from mllm_widgets.vlm.model import VLM
     from mllm_widgets.widgets.edit_panel import EditPanel
@@ -249,22 +249,23 @@ class Explorer(Pictured, ipywidgets.Box):
             if not work.busy and heatmap is self.heatmap:
                 return True
 
-    def picture(self) -> Image.Image:
-        """Question, answer and the views that are there, as one RGB picture."""
-        from mllm_widgets.render import explorer_picture
+    def drawing(self) -> Drawing:
+        """Question, answer and the views that are there, as one drawing."""
+        from mllm_widgets.render import draw_explorer
 
         with self._session.lock:
-            found = self._session.findings
+            found, views = self._session.findings, self._session.views
             if found.answer is None:
                 raise WidgetError("there is nothing to draw yet; wait for it with explorer.wait().")
-            image = self.question.image if self.grid is None else None
-            return explorer_picture(
+            editing = self.edit_panel is not None
+            return draw_explorer(
                 self.question,
-                found.answer,
+                None if editing else found.answer,  # answers before and after stand in the editor
                 self._session.span,
-                self._session.views.pictures(),
-                image,
+                views.drawings(),
+                self.question.image if self.grid is None or editing else None,
                 list(found.errors.values()),
+                "" if editing else found.edited,
             )
 
     @property

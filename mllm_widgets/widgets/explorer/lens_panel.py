@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 import traitlets
 
 from mllm_widgets import labels
+from mllm_widgets.errors import WidgetError
 from mllm_widgets.widgets import wire
 from mllm_widgets.widgets.base import WholeNumber, Widget, bundle
 
 if TYPE_CHECKING:
     from mllm_widgets.contributions import Lens
+    from mllm_widgets.render import Drawing
 
 
 class LensPanel(Widget):
@@ -66,4 +68,20 @@ class LensPanel(Widget):
             answer=labels.visible(lens.answer_token),
             provenance=lens.provenance,
             **traits,
+        )
+
+    def drawing(self) -> Drawing:
+        """The words at the selected token, as a drawing."""
+        from mllm_widgets.render import draw_lens
+
+        if self.token not in self.positions:
+            raise WidgetError("no token of the text is selected, so there are no words to draw.")
+        place = self.positions.index(self.token)
+        return draw_lens(
+            [[(said["word"], said["p"]) for said in row[: self.top_k]] for row in self.words[place]],
+            self.layers,
+            name=self.names[place],
+            token=self.token,
+            layer=self.layer,
+            answer=self.answer,
         )

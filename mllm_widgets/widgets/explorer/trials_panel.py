@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import traitlets
 
 from mllm_widgets import colormaps, labels
+from mllm_widgets.errors import WidgetError
 from mllm_widgets.widgets import wire
 from mllm_widgets.widgets.base import WholeNumber, Widget, bundle
 
 from .view import Trial
 
+if TYPE_CHECKING:
+    from mllm_widgets.render import Drawing
+
+WAITS = {"waiting": "waiting", "running": "computing"}
 MODULES = ("residual", "mlp", "self_attn")  # restored by a trace
 
 
@@ -52,6 +57,27 @@ class TrialsPanel(Widget):
         )
         self.on_msg(lambda _widget, content, buffers: heard(content, buffers))
 
+    def drawing(self) -> Drawing:
+        """The rows that are there, as a drawing."""
+        from mllm_widgets.render import draw_trials
+        from mllm_widgets.render.trials import Trial as Row
+
+        if not self.rows:
+            raise WidgetError("nothing was traced or blocked yet, so there is nothing to draw.")
+        rows = [
+            Row(
+                row["label"],
+                row["note"] or WAITS.get(row["state"], ""),
+                row["effects"].get(self.module if row["kind"] == "trace" else "change", ()),
+                row["all"],
+                row["state"] == "error",
+            )
+            for row in self.rows
+        ]
+        traced = any(row["kind"] == "trace" for row in self.rows)
+        restored = f"{labels.MODULE_NAMES[self.module]} restored" if traced else ""
+        return draw_trials(rows, self.layers, layer=self.layer, limit=max(self.limit, 1e-6), restored=restored)
+
 
 def row_of(number: int, trial: Trial, name: str, result: Any, state: str, note: str = "") -> dict[str, Any]:
     """One row; `result` is a dict of effects (layers,) by module, or None, and perhaps "all"."""
@@ -74,4 +100,5 @@ def row_of(number: int, trial: Trial, name: str, result: Any, state: str, note: 
 def limit_of(rows: list[dict[str, Any]]) -> float:
     """The largest effect of all rows: one scale, so that rows can be compared."""
     values = [v for row in rows for effects in row["effects"].values() for v in effects]
+    values += [row["all"] for row in rows if row["all"] is not None]
     return colormaps.effect_limit(np.array(values, dtype=float), 0.0)

@@ -7,7 +7,6 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets
-from PIL import Image
 
 from mllm_widgets import labels
 from mllm_widgets.errors import WidgetError
@@ -22,6 +21,7 @@ from .trials_panel import TrialsPanel, limit_of, row_of
 from .view import Trial, View
 
 if TYPE_CHECKING:
+    from mllm_widgets.render import Drawing
     from mllm_widgets.widgets.edit_panel import EditPanel
 
 TOP = 5  # tokens of the answer
@@ -160,13 +160,14 @@ class Views:
             editor.add_class(EDIT)
         self._arrange()
 
-    def pictures(self) -> list[Image.Image]:
-        """Pictures of the views that have one by now."""
-        found = []
-        for widget in (self.heatmap, self.grid) if self.edit is None else (self.edit,):
-            with suppress(WidgetError):  # a map that is not complete yet
-                found += [] if widget is None else [widget.picture()]
-        return found
+    def drawings(self) -> list[list[Drawing]]:
+        """Drawings of the views that have one by now, column by column."""
+        if self.edit is not None:
+            return [drawn(self.edit, titled=False)]
+        columns = [drawn(self.heatmap, titled=False) + drawn(self.lens), drawn(self.grid, titled=False)]
+        if self.grid is not None:
+            columns[1] += drawn(self.trials)
+        return columns
 
     def _arrange(self) -> None:
         """Two columns: the trace over the lens, and the patches over what confirms them."""
@@ -226,3 +227,10 @@ class Views:
             into=found.name(found.blocked(view.token)),
             provenance=made.provenance if made and rows else {},
         )
+
+
+def drawn(widget: Any, **options: Any) -> list[Drawing]:
+    """A view's drawing; nothing for what is not there, or has nothing to draw yet."""
+    with suppress(WidgetError):
+        return [] if widget is None else [widget.drawing(**options)]
+    return []
