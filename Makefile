@@ -25,7 +25,7 @@ BUNDLES := $(patsubst %,mllm_widgets/static/%.js,trace_heatmap patch_grid questi
 JS_SOURCES := $(shell find js/src -type f 2>/dev/null) $(wildcard js/*.mjs js/*.json js/*.ts)
 FIRST_NOTEBOOK := notebooks/01_first_trace.ipynb
 
-.PHONY: help lab test quick lint js js-test pytest install notebooks clean
+.PHONY: help lab test quick lint js js-test pytest install golden notebooks clean
 
 help: ## list the targets
 	@echo "mllm_widgets: make TARGET"
@@ -54,6 +54,9 @@ js-test: js ## types, lint and tests of the front end
 # The browser tests must run here, so a missing browser is an error and not a skip.
 pytest: $(VENV)/.dev js ## the Python, browser, host and notebook tests (TEST_ARGS=... is passed on)
 	MW_CHROMIUM="$$(tools/chromium.sh)" MW_HOSTS="$$(tools/hosts.sh)" MW_REQUIRE_BROWSER=1 $(BIN)/python -m pytest $(TEST_ARGS)
+
+golden: $(VENV)/.dev ## draw the golden pictures of tests/golden anew; look at each before you commit it
+	MW_GOLDEN=draw $(BIN)/python -m pytest -q tests/test_golden.py
 
 install: $(VENV)/.lab js ## the virtual environment with the package and JupyterLab
 

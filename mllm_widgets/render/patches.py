@@ -13,7 +13,7 @@ from mllm_widgets.numbers import number
 from mllm_widgets.patch_map import DECADES, KINDS, Highlights, PatchMap
 
 from .chart import layer_chart
-from .marks import BELOW, BEYOND, NOT_KNOWN, beyond, cross, key
+from .marks import BELOW, NOT_KNOWN, cross, key
 from .pen import ACCENT, FAINT, GAP, INK, PADDING, SCALE, SMALL, TITLE, WARN, Drawing
 
 FIGURE = (460, 440)  # the most room a picture takes, in units
@@ -178,7 +178,6 @@ def _patches(
     share = np.nan_to_num(marks.share)
     colors = colormaps.strength_colors("light")[colormaps.strength_index(share)]
     opacities = np.round(255 * cover(share, opacity)) / 255
-    above = colormaps.beyond(marks.values, marks.limit or 1.0) > 0
     below = np.nan_to_num(marks.values, nan=np.inf) < marks.limit / 10**DECADES
     below &= scale == "log" and not threshold
     unknown = np.isnan(marks.values) & ~marks.masked
@@ -188,10 +187,7 @@ def _patches(
         if marks.drawn[i]:
             color = tuple(int(c) for c in colors[i])
             pen.box(x, y, wide, high, (color[0], color[1], color[2]), float(opacities[i]))
-        if above[i]:
-            found.add(BEYOND)
-            beyond(pen, x, y, wide, high, up=True)
-        elif below[i]:
+        if below[i]:
             found.add(BELOW)
             pen.hatched(x, y, wide, high)
         elif unknown[i]:

@@ -1,12 +1,13 @@
 // Draws the map on a canvas.
 
 import { type Ink, paint, stripes } from "../lib/canvas";
-import { blend, colorIndex, colorTable, css } from "../lib/color";
+import { beyondLimit, blend, colorIndex, colorTable, css } from "../lib/color";
 import { drawLegend } from "../lib/legend";
+import { beyond, unknown } from "../lib/marks";
 import type { Pen } from "../lib/pen";
 import type { Theme } from "../lib/theme";
 import { cellBox, GAP, type Layout, numbered } from "./layout";
-import { type Cell, type Model, onShow, type Row, Values } from "./state";
+import { type Cell, isStale, type Model, onShow, type Row, Values } from "./state";
 
 const STALE = 0.28; // opacity of what belongs to another window
 export const LABEL_SIZE = 12;
@@ -62,15 +63,18 @@ function drawCells(pen: Pen, l: Layout, model: Model, theme: Theme, ink: Ink): n
     }
     for (let layer = 0; layer < l.layers; layer++) {
       const effect = values.effect(row, layer);
+      const at = { x: x + layer * l.cellWidth, y, width: l.cellWidth - gap, height: l.cellHeight - gap };
       if (Number.isNaN(effect)) {
-        outline(pen, x + layer * l.cellWidth, y, l.cellWidth - gap, l.cellHeight - gap, ink.stripes);
+        unknown(pen, at, ink.stripes, ink, !isStale(model));
         continue;
       }
       const own = color(colorIndex(effect, limit));
       const fresh = values.fresh(row, layer);
       if (fresh) drawn++;
       pen.fillStyle = css(fresh ? own : blend(own, ink.ground, STALE));
-      pen.fillRect(x + layer * l.cellWidth, y, l.cellWidth - gap, l.cellHeight - gap);
+      pen.fillRect(at.x, at.y, at.width, at.height);
+      const side = beyondLimit(effect, limit);
+      if (side) beyond(pen, at, side, ink);
     }
   });
   return drawn;
@@ -121,12 +125,6 @@ function ring(pen: Pen, l: Layout, cell: Cell, color: string, width: number, hal
     pen.lineWidth = line;
     pen.strokeRect(x - 0.5, y - 0.5, w, h);
   }
-}
-
-function outline(pen: Pen, x: number, y: number, w: number, h: number, color: string): void {
-  pen.strokeStyle = color;
-  pen.lineWidth = 1;
-  pen.strokeRect(x + 0.5, y + 0.5, w - 1, h - 1);
 }
 
 function cut(pen: Pen, text: string, room: number): string {

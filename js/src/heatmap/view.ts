@@ -1,6 +1,7 @@
 // The map itself: canvas, pointer, keyboard, tooltip, legend.
 
 import { inkOf } from "../lib/canvas";
+import { beyondLimit } from "../lib/color";
 import { copyText } from "../lib/copy";
 import { element, perFrame } from "../lib/dom";
 import { canvasGrid, redrawWith } from "../lib/grid";
@@ -188,8 +189,17 @@ function nextModule(model: Model): void {
 }
 
 /** Why rows are striped; with a corrupted picture the row of visual tokens has a reason of its own. */
+/** What the marks mean, those that are there. */
 function reason(model: Model): string {
   const untraced = model.get("rows").filter(({ traced }) => !traced);
   const reasons = [...new Set(untraced.map((row) => row.reason))].filter(Boolean);
-  return reasons.length ? `Striped rows: ${reasons.join("; ")}.` : "";
+  const parts = reasons.length ? [`Striped rows: ${reasons.join("; ")}.`] : [];
+  if (isStale(model)) return parts.join("");
+  const values = new Values(model);
+  const layers = Array.from({ length: model.get("layers") }, (_, layer) => layer);
+  const traced = model.get("rows").filter((row) => row.traced);
+  const effects = traced.flatMap((row) => layers.map((layer) => values.effect(row, layer)));
+  if (effects.some(Number.isNaN)) parts.push("Crossed: not known.");
+  if (effects.some((effect) => beyondLimit(effect, model.get("limit")))) parts.push("Triangle: beyond the scale.");
+  return parts.join(" ");
 }

@@ -8,6 +8,14 @@ export function colorIndex(effect: number, limit: number): number {
   return Math.floor(128 + share * (share < 0 ? 128 : 127) + 0.5);
 }
 
+const SLACK = 1e-3; // of a scale: rounding to half precision moves an effect by less
+
+/** 1 for an effect beyond the upper end of a scale, -1 for one beyond the lower, else 0; the same rule as colormaps.beyond. */
+export function beyondLimit(effect: number, limit: number): number {
+  const share = effect / limit;
+  return Number(share > 1 + SLACK) - Number(share < -1 - SLACK);
+}
+
 /** The entry for a place on a scale that runs from 0 to 1; the same rule as colormaps.strength_index. */
 export function strengthIndex(share: number): number {
   return Math.floor(Math.max(0, Math.min(1, share)) * 255 + 0.5);

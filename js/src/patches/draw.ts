@@ -4,6 +4,7 @@ import { density, type Ink, paint, stripes } from "../lib/canvas";
 import { blend, colorTable, css, parseRgb, type Rgb, strengthIndex } from "../lib/color";
 import { number } from "../lib/format";
 import { drawLegend } from "../lib/legend";
+import { type Cell, hatch, unknown } from "../lib/marks";
 import type { Pen } from "../lib/pen";
 import type { Theme } from "../lib/theme";
 import { type Layout, onPage } from "./layout";
@@ -38,17 +39,8 @@ export function drawPatches(
   const sharp = density(canvas);
   const place = (box: Box) => onPage(l, box, sharp);
   paint(canvas, l.width, l.height, (pen) => {
-    const color = colorTable(model.get("colors")[theme]);
     drawUnseen(pen, l, model, ink);
-    for (const patch of patches) {
-      const mark = shown.marks.get(patch.token);
-      if (!mark?.drawn) continue;
-      const { x, y, width, height } = place(patch);
-      pen.globalAlpha = cover(mark.share, model.get("opacity"));
-      pen.fillStyle = css(color(strengthIndex(mark.share)));
-      pen.fillRect(x, y, width, height);
-    }
-    pen.globalAlpha = 1;
+    drawColors(pen, patches, shown, place, model, theme, ink);
     drawLines(pen, patches, place, theme);
     drawTiles(pen, model, place, theme);
     drawSinks(pen, model, patches, place, ink);
@@ -67,6 +59,34 @@ export function drawPatches(
       pen.setLineDash([]);
     }
   });
+}
+
+type Place = (box: Box) => Cell;
+
+/** Colours of the patches, and what a colour cannot say. */
+function drawColors(
+  pen: Pen,
+  patches: Patch[],
+  shown: Highlights,
+  place: Place,
+  model: Model,
+  theme: Theme,
+  ink: Ink,
+): void {
+  const color = colorTable(model.get("colors")[theme]);
+  for (const patch of patches) {
+    const mark = shown.marks.get(patch.token);
+    if (!mark) continue;
+    const at = place(patch);
+    if (mark.drawn) {
+      pen.globalAlpha = cover(mark.share, model.get("opacity"));
+      pen.fillStyle = css(color(strengthIndex(mark.share)));
+      pen.fillRect(at.x, at.y, at.width, at.height);
+      pen.globalAlpha = 1;
+    }
+    if (mark.below) hatch(pen, at, ink);
+    if (mark.unknown) unknown(pen, at, ink.faint, ink, true);
+  }
 }
 
 /** Stripes over what no patch sees (cut off by a crop) and over padding, which is no picture. */
@@ -98,12 +118,7 @@ function drawUnseen(pen: Pen, l: Layout, model: Model, ink: Ink): void {
   }
 }
 
-function drawLines(
-  pen: Pen,
-  patches: Patch[],
-  place: (box: Box) => { x: number; y: number; width: number; height: number },
-  theme: Theme,
-): void {
+function drawLines(pen: Pen, patches: Patch[], place: Place, theme: Theme): void {
   pen.fillStyle = theme === "light" ? "rgb(255 255 255 / 28%)" : "rgb(0 0 0 / 35%)";
   for (const patch of patches) {
     const { x, y, width, height } = place(patch);
@@ -114,12 +129,7 @@ function drawLines(
 }
 
 /** Where one tile ends and another begins: the model sees each by itself. */
-function drawTiles(
-  pen: Pen,
-  model: Model,
-  place: (box: Box) => { x: number; y: number; width: number; height: number },
-  theme: Theme,
-): void {
+function drawTiles(pen: Pen, model: Model, place: Place, theme: Theme): void {
   const tiles = model.get("grids").filter(({ kind }) => kind === model.get("grid"));
   if (tiles.length < 2) return;
   pen.strokeStyle = theme === "light" ? "rgb(255 255 255 / 85%)" : "rgb(0 0 0 / 75%)";
@@ -131,13 +141,7 @@ function drawTiles(
 }
 
 /** Sinks have a corner cut off; masked ones are striped. */
-function drawSinks(
-  pen: Pen,
-  model: Model,
-  patches: Patch[],
-  place: (box: Box) => { x: number; y: number; width: number; height: number },
-  ink: Ink,
-): void {
+function drawSinks(pen: Pen, model: Model, patches: Patch[], place: Place, ink: Ink): void {
   const sinks = new Set(model.get("sinks").map(({ token }) => token));
   for (const patch of patches) {
     if (!sinks.has(patch.token)) continue;

@@ -16,6 +16,8 @@ export interface Mark {
   share: number; // place on the scale, 0..1
   rank: number; // 1 is the largest; 0 has none
   drawn: boolean;
+  below: boolean; // too small for a logarithmic scale
+  unknown: boolean; // not masked, and yet without a value
 }
 
 export interface Highlights {
@@ -46,7 +48,15 @@ export function highlights(
   for (const token of tokens) {
     const value = at(layer, token);
     const share = shareOf(value, limit, scale);
-    marks.set(token, { value, share, rank: 0, drawn: share > 0 && share >= threshold });
+    const below = scale === "log" && threshold === 0 && value < limit / 10 ** DECADES;
+    marks.set(token, {
+      value,
+      share,
+      rank: 0,
+      drawn: share > 0 && share >= threshold,
+      below,
+      unknown: Number.isNaN(value) && !hidden.has(token),
+    });
   }
   order.forEach((token, index) => {
     const mark = marks.get(token);

@@ -3,13 +3,14 @@
 import { type Ink, inkOf } from "../lib/canvas";
 import { copyText } from "../lib/copy";
 import { element, perFrame } from "../lib/dom";
+import { number } from "../lib/format";
 import { canvasGrid, redrawWith } from "../lib/grid";
 import { themeOf } from "../lib/theme";
 import { Tooltip } from "../lib/tooltip";
 import { drawChart, layerAt } from "./chart";
 import { drawPatches, drawScale, FADE } from "./draw";
 import { between, layout, middle, onPage, type Point, patchAt, patchesIn, toPicture, viewOf } from "./layout";
-import { type Highlights, highlights } from "./scale";
+import { DECADES, type Highlights, highlights } from "./scale";
 import { ascending, moved, toggled } from "./select";
 import { boxOf, layerIndex, type Model, type Patch, readPatches, readValues } from "./state";
 import { asSentence, chartSentence, describe, headingOf, summary } from "./words";
@@ -268,6 +269,9 @@ function legendOf(model: Model, patches: Patch[], shown: Highlights): string {
     parts.push(
       `Marked corner: a sink, which takes attention whatever it holds${model.get("mask_sinks") ? ", masked" : ""}.`,
     );
+  const marks = [...shown.marks.values()];
+  if (marks.some(({ below }) => below)) parts.push(`Hatched: below ${number(shown.limit / 10 ** DECADES)}.`);
+  if (marks.some(({ unknown }) => unknown)) parts.push("Crossed: not known.");
   const boxes = model.get("grids").filter(({ kind }) => kind === model.get("grid"));
   const view = viewOf({ width, height }, boxes.map(boxOf));
   const area = (box: { left: number; top: number; right: number; bottom: number }) =>
