@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from PIL import Image
 
@@ -61,7 +63,7 @@ def patch_map() -> PatchMap:
     grid = Grid(np.arange(18).reshape(3, 6), (0, -10, 120, 50))
     values = steps(5, 18) ** 2
     values[2, 4], values[2, 9], values[2, 11] = np.nan, 0.0005, 0.0
-    words = {"quantity": "contribution", "target": "“this building”", "question": QUESTION}
+    words: dict[str, Any] = {"quantity": "contribution", "target": "“this building”", "question": QUESTION}
     return PatchMap(
         photo(120, 40), VisualGeometry((grid,), 18, (120, 40)), values, tuple(range(5)), sinks={0: "takes all"}, **words
     )

@@ -32,4 +32,4 @@ LARGEST_EXACT = 999.4
 
 def test_what_is_no_number_is_said():
     assert [number(v) for v in (math.nan, math.inf, -math.inf)] == ["not known yet", "∞", "−∞"]
-    assert number(np.float32(0.25)) == "0.250"
+    assert number(float(np.float32(0.25))) == "0.250"

@@ -155,7 +155,7 @@ def _summary(effect: np.ndarray, row_labels: Sequence[str]) -> str:
     told = f"{labels.EFFECT.capitalize()} of {layers} layers by {rows} tokens."
     if np.isfinite(effect).any():
         row, layer = np.unravel_index(np.nanargmax(effect), effect.shape)
-        told += f" Largest: {signed(float(effect[row, layer]))} at layer {layer}, token {row_labels[row]}."
+        told += f" Largest: {signed(float(effect[row, layer]))} at layer {layer}, token {row_labels[int(row)]}."
     return told
 
 

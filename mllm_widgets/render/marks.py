@@ -22,8 +22,9 @@ def cell(
     if np.isnan(value):
         unknown(pen, x, y, width, height)
         return NOT_KNOWN
-    pen.box(x, y, width, height, tuple(int(c) for c in table[colormaps.color_index(np.float64(value), limit)]))
-    side = int(colormaps.beyond(np.float64(value), limit))
+    effect = np.array(value, dtype=float)
+    pen.box(x, y, width, height, tuple(int(c) for c in table[colormaps.color_index(effect, limit)]))
+    side = int(colormaps.beyond(effect, limit))
     if side:
         beyond(pen, x, y, width, height, up=side > 0)
     return BEYOND if side else ""
@@ -61,7 +62,7 @@ def key(pen: Drawing, x: float, y: float, found: Collection[str], color: tuple[i
         if words == NOT_KNOWN:
             unknown(pen, x, top, SAMPLE, SAMPLE)
         elif words == BEYOND:
-            pen.box(x, top, SAMPLE, SAMPLE, (color[0], color[1], color[2]))
+            pen.box(x, top, SAMPLE, SAMPLE, color)
             beyond(pen, x, top, SAMPLE, SAMPLE, up=True)
         elif words == NOTHING:
             pen.striped(x, top, SAMPLE, SAMPLE)

@@ -186,7 +186,7 @@ def _patches(
         x, y, wide, high = boxes[int(token)]
         if marks.drawn[i]:
             color = tuple(int(c) for c in colors[i])
-            pen.box(x, y, wide, high, (color[0], color[1], color[2]), float(opacities[i]))
+            pen.box(x, y, wide, high, color, float(opacities[i]))
         if below[i]:
             found.add(BELOW)
             pen.hatched(x, y, wide, high)

@@ -25,7 +25,7 @@ INK, FAINT, ACCENT, RULE, WARN = "#1f2328", "#656d76", "#0a58ca", "#d0d7de", "#8
 UNTRACED = ("#ececea", "#dcdcd9")  # ground and stripes
 
 Point = tuple[float, float]
-Color = str | tuple[int, int, int]
+Color = str | tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -142,8 +142,12 @@ class Drawing:
 
         return image_of(self)
 
-    def svg(self) -> str:
+    def svg(self, metadata: str = "") -> str:
         """As SVG.
+
+        Parameters
+        ----------
+        metadata: text to keep with it, unseen.
 
         Raises
         ------
@@ -151,7 +155,7 @@ class Drawing:
         """
         from .svg import svg_of
 
-        return svg_of(self)
+        return svg_of(self, metadata)
 
     def box(self, x: float, y: float, width: float, height: float, color: Color, opacity: float = 1.0) -> None:
         """A filled rectangle."""

@@ -68,7 +68,7 @@ def draw_trials(rows: Sequence[Trial], layers: int, *, layer: int, limit: float,
         for x, value in [*values, *([(end, row.all)] if row.all is not None else [])]:
             found.add(cell(pen, x, y - 2, wide - 1, 18, value, table, limit))
             if layers <= WRITTEN and np.isfinite(value):
-                ground = table[colormaps.color_index(np.float64(value), limit)]
+                ground = table[colormaps.color_index(np.array(value, dtype=float), limit)]
                 pen.text(x + wide / 2 - 0.5, y + 7, _short(value), SMALL, _ink(ground), "mm", room=wide - 1)
     found.discard("")
     if found:

@@ -84,7 +84,7 @@ class Pictured(ipywidgets.Widget if TYPE_CHECKING else object):
         ------
         WidgetError: for a picture of more than 20,000 cells; `to_png` draws those.
         """
-        text = self.drawing().svg()
+        text = self.drawing().svg(Provenance(self.provenance).to_json() if self.provenance else "")
         if path is not None:
             Path(path).write_text(text, encoding="utf-8")
         return text

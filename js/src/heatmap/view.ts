@@ -11,7 +11,7 @@ import { moved } from "./cursor";
 import { drawLabels, drawMap, drawScale, widestLabel } from "./draw";
 import { cellAt, cellBox, layout } from "./layout";
 import type { Cell, Model } from "./state";
-import { cellOf, isStale, Values } from "./state";
+import { cellOf, isStale, onShow, Values } from "./state";
 import { asSentence, describe, summary } from "./words";
 
 const KEYS = "Arrows move, Enter pins; ? lists all keys.";
@@ -200,6 +200,6 @@ function reason(model: Model): string {
   const traced = model.get("rows").filter((row) => row.traced);
   const effects = traced.flatMap((row) => layers.map((layer) => values.effect(row, layer)));
   if (effects.some(Number.isNaN)) parts.push("Crossed: not known.");
-  if (effects.some((effect) => beyondLimit(effect, model.get("limit")))) parts.push("Triangle: beyond the scale.");
+  if (effects.some((effect) => beyondLimit(effect, onShow(model).limit))) parts.push("Triangle: beyond the scale.");
   return parts.join(" ");
 }

@@ -54,8 +54,8 @@ export function paint(canvas: Painted, width: number, height: number, drawing: D
   drawing(pen);
 }
 
-/** There is nothing here. */
-export function stripes(pen: Pen, x: number, y: number, w: number, h: number, color: string): void {
+/** There is nothing here: lines up to the right; with `way` -1 lines down to the right. */
+export function stripes(pen: Pen, x: number, y: number, w: number, h: number, color: string, way = 1): void {
   pen.save();
   pen.beginPath();
   pen.rect(x, y, w, h);
@@ -63,10 +63,11 @@ export function stripes(pen: Pen, x: number, y: number, w: number, h: number, co
   pen.strokeStyle = color;
   pen.lineWidth = 1;
   pen.beginPath();
-  // lines x + y = const on a grid of the canvas, so that they run on from row to row
-  for (let c = Math.floor((x + y) / 6) * 6; c < x + w + y + h; c += 6) {
-    pen.moveTo(c - y, y);
-    pen.lineTo(c - y - h, y + h);
+  // lines x + way * y = const on a grid of the canvas, so that they run on from row to row
+  const [first, last] = [way * y, way * (y + h)];
+  for (let c = Math.floor((x + Math.min(first, last)) / 6) * 6; c < x + w + Math.max(first, last); c += 6) {
+    pen.moveTo(c - first, y);
+    pen.lineTo(c - last, y + h);
   }
   pen.stroke();
   pen.restore();

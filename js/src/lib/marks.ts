@@ -4,8 +4,6 @@ import type { Ink } from "./canvas";
 import { css } from "./color";
 import type { Pen } from "./pen";
 
-const STEP = 5; // between two lines of a hatch
-
 export interface Cell {
   x: number;
   y: number;
@@ -46,23 +44,4 @@ export function beyond(pen: Pen, { x, y, width, height }: Cell, side: number, in
   pen.lineTo(right, base);
   pen.lineTo(right - size / 2, tip);
   pen.fill();
-}
-
-/** Something too small for its scale: lines down to the right, with what lies under them in sight. */
-export function hatch(pen: Pen, { x, y, width, height }: Cell, ink: Ink): void {
-  pen.save();
-  pen.beginPath();
-  pen.rect(x, y, width, height);
-  pen.clip();
-  pen.strokeStyle = ink.faint;
-  pen.globalAlpha = 0.45;
-  pen.lineWidth = 0.5;
-  pen.beginPath();
-  // lines x - y = const on a grid of the canvas, so that they run on from patch to patch
-  for (let c = Math.floor((x - y - height) / STEP) * STEP; c < x + width - y; c += STEP) {
-    pen.moveTo(c + y, y);
-    pen.lineTo(c + y + height, y + height);
-  }
-  pen.stroke();
-  pen.restore();
 }

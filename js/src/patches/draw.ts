@@ -4,7 +4,7 @@ import { density, type Ink, paint, stripes } from "../lib/canvas";
 import { blend, colorTable, css, parseRgb, type Rgb, strengthIndex } from "../lib/color";
 import { number } from "../lib/format";
 import { drawLegend } from "../lib/legend";
-import { type Cell, hatch, unknown } from "../lib/marks";
+import { type Cell, unknown } from "../lib/marks";
 import type { Pen } from "../lib/pen";
 import type { Theme } from "../lib/theme";
 import { type Layout, onPage } from "./layout";
@@ -12,6 +12,7 @@ import { DECADES, type Highlights, shareOf } from "./scale";
 import { type Box, boxOf, type Model, type Patch } from "./state";
 
 export const FADE = 0.55; // how much of the picture goes at full opacity
+const HATCH = 0.35; // opacity of what marks values too small for their scale
 const LEAST_LINED = 6; // px; between smaller patches there would be mostly lines
 const SMALL = 18; // px; smaller patches are outlined around, not inside
 
@@ -78,13 +79,12 @@ function drawColors(
     const mark = shown.marks.get(patch.token);
     if (!mark) continue;
     const at = place(patch);
-    if (mark.drawn) {
-      pen.globalAlpha = cover(mark.share, model.get("opacity"));
-      pen.fillStyle = css(color(strengthIndex(mark.share)));
-      pen.fillRect(at.x, at.y, at.width, at.height);
-      pen.globalAlpha = 1;
-    }
-    if (mark.below) hatch(pen, at, ink);
+    const { x, y, width, height } = at;
+    pen.globalAlpha = mark.below ? HATCH : cover(mark.share, model.get("opacity"));
+    pen.fillStyle = css(color(strengthIndex(mark.share)));
+    if (mark.drawn) pen.fillRect(x, y, width, height);
+    if (mark.below) stripes(pen, x, y, width, height, ink.faint, -1);
+    pen.globalAlpha = 1;
     if (mark.unknown) unknown(pen, at, ink.faint, ink, true);
   }
 }

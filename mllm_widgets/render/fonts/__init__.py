@@ -69,7 +69,7 @@ def covers(path: str, character: str) -> bool:
 def _glyph(path: str, character: str) -> tuple[tuple[int, int], bytes]:
     probe = ImageFont.truetype(path, _PROBE, layout_engine=ImageFont.Layout.BASIC)
     mask = probe.getmask(character)
-    return mask.size, bytes(mask)
+    return mask.size, bytes(list(mask))  # pyright: ignore[reportArgumentType]
 
 
 @functools.cache
