@@ -133,6 +133,16 @@ def test_an_svg_of_too_many_cells_is_refused_with_a_reason(page, heatmap) -> Non
     )
 
 
+def test_a_png_of_very_many_tokens_is_as_sharp_as_a_browser_allows(page, heatmap) -> None:
+    row = next(row for row in heatmap.rows if row["traced"])
+    rows = [{**row, "position": i, "label": str(i)} for i in range(2880)]
+    host(page, heatmap, changes={"rows": rows})
+    data, _ = exported(page, "PNG")
+    width, height = Image.open(io.BytesIO(data)).size
+    assert 31_000 < height <= 32_000
+    assert width > 560
+
+
 def rows_of(data: bytes) -> tuple[dict[str, str], list[list[str]]]:
     """The comments of a CSV file and its lines."""
     lines = data.decode().splitlines(keepends=True)
@@ -237,6 +247,47 @@ def test_the_editors_picture_has_its_words_and_its_charts(page, panel, screensho
     view = json.loads(exported(page, "JSON")[0])
     assert view["kind"] == "edit_panel"
     assert "image" not in view["data"]
+
+
+HOSTILE = (
+    '<img src=x onerror="window.hurt = 1">',
+    "]]></metadata><script>window.hurt = 1</script>",
+    "\u0000\u0007 bell, \uffff and \ufffe",
+    "\u202eright to left\u202c \u05e9\u05dc\u05d5\u05dd a\u0301\u0327\u0489",
+    "&amp; &lt; ' \" `",
+)
+
+
+def test_no_text_becomes_markup_in_any_export(page, heatmap, screenshots) -> None:
+    rows = [{**row, "label": HOSTILE[i % len(HOSTILE)]} for i, row in enumerate(heatmap.rows)]
+    question = f"{' '.join(HOSTILE)} {'very ' * 2000}long"
+    changes = {
+        "rows": rows,
+        "question": question,
+        "answer": HOSTILE[0],
+        "span": [],
+        "provenance": {"question": HOSTILE[1]},
+    }
+    host(page, heatmap, changes=changes)
+    tree = ElementTree.fromstring(exported(page, "SVG")[0])
+    tags = {element.tag.removeprefix(SVG) for element in tree.iter()}
+    assert tags <= {"svg", "metadata", "g", "clipPath", "path", "rect", "text", "image"}
+    texts = ["".join(text.itertext()) for text in tree.iter(f"{SVG}text")]
+    assert any(HOSTILE[0] in text for text in texts)
+    assert sum(text.count("very") for text in texts) == 2000
+    data, name = exported(page, "PNG")
+    (screenshots / "tools-hostile.png").write_bytes(data)
+    assert Image.open(io.BytesIO(data)).size[0] == 1600
+    assert len(name) < 90
+    view = json.loads(exported(page, "JSON")[0])
+    assert view["data"]["question"] == question
+    assert [row["label"] for row in view["data"]["rows"]] == [row["label"] for row in rows]
+    _, (_, *lines) = rows_of(exported(page, "CSV")[0])
+    assert len(lines) == len(rows)
+    page.get_by_role("button", name="Data table").click()
+    expect(page.get_by_role("rowheader").first).to_have_text(HOSTILE[0])
+    assert page.evaluate("window.hurt") is None
+    assert page.locator(".mw img").count() == 0
 
 
 def test_the_menu_has_the_keys_of_a_menu(page, heatmap) -> None:

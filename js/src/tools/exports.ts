@@ -11,6 +11,7 @@ import { csv, fileName, json } from "./sheet";
 import { SvgPen } from "./svg_pen";
 
 const SCALE = 2; // pixels for each one on the page
+const MOST = { side: 32_000, area: 2.5e8 }; // pixels that browsers draw at all; larger pictures have fewer for each one here
 const MOST_CELLS = 20_000; // in an SVG, which has a shape for each
 
 export function exportItems(
@@ -37,10 +38,11 @@ export function exportItems(
   const png = async () =>
     printed(root, model, own, async (width, height, draw) => {
       const canvas = document.createElement("canvas");
-      canvas.width = Math.round(SCALE * width);
-      canvas.height = Math.round(SCALE * height);
+      const scale = Math.min(SCALE, MOST.side / Math.max(width, height), Math.sqrt(MOST.area / (width * height)));
+      canvas.width = Math.round(scale * width);
+      canvas.height = Math.round(scale * height);
       const pen = canvas.getContext("2d");
-      pen?.scale(SCALE, SCALE);
+      pen?.scale(scale, scale);
       if (pen) draw(pen);
       const blob = await new Promise<Blob | null>((done) => canvas.toBlob(done));
       if (!blob) throw new Error("The picture is too large for this browser; CSV and JSON have all of it.");
