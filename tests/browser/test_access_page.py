@@ -164,6 +164,11 @@ def test_forced_colours_are_the_systems(browser, widgets, screenshots, name, sch
         chosen = page.locator(".mw-switch input:checked + span")
         if chosen.count():
             assert chosen.first.evaluate("e => getComputedStyle(e).outlineStyle") == "solid"
+        lost = page.evaluate(
+            """() => [...document.querySelectorAll(".mw-effect, tbody td[data-value][style]")]
+              .filter((e) => e.style.background && getComputedStyle(e).backgroundColor !== e.style.backgroundColor).length"""
+        )
+        assert lost == 0  # a colour that is a value stays
         page.screenshot(path=screenshots / f"access-{name}-forced-{scheme}.png", full_page=True)
 
 

@@ -1,13 +1,13 @@
 // Light or dark, as the notebook is; the notebook's theme beats the system's, so prefers-color-scheme is not asked.
 
-const DARK = "(prefers-color-scheme: dark)";
+const FORCED = "(forced-colors: active)";
 
 export type Theme = "light" | "dark";
 
 export function themeOf(element: Element): Theme {
   if (element.closest(".mw-print")) return "light"; // pictures of widgets are
   // colours that the reader's system forces on all pages are its own light or dark ones
-  if (matchMedia("(forced-colors: active)").matches) return matchMedia(DARK).matches ? "dark" : "light";
+  if (matchMedia(FORCED).matches) return matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
   const { body, documentElement } = document;
   const jupyter = body.dataset.jpThemeLight;
   if (jupyter) return jupyter === "false" ? "dark" : "light";
@@ -31,7 +31,6 @@ export function onThemeChange(changed: () => void, signal: AbortSignal): void {
   };
   observer.observe(document.body, options);
   observer.observe(document.documentElement, options);
-  for (const query of ["(forced-colors: active)", DARK])
-    matchMedia(query).addEventListener("change", changed, { signal });
+  matchMedia(FORCED).addEventListener("change", changed, { signal });
   signal.addEventListener("abort", () => observer.disconnect());
 }
