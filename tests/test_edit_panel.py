@@ -680,6 +680,108 @@ def test_the_traits_are_the_fields_the_front_end_knows():
     )
 
 
+# --- frozen -------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def thawed(panel):
+    """What it measured comes back after the test."""
+    measured = dict(panel._work.measured)
+    yield panel
+    panel._work.measured.update(measured)
+    panel._tell()
+
+
+@pytest.fixture
+def swept(monkeypatch):
+    """The lambdas that were measured."""
+    asked: list[float] = []
+    sweep = mw.lambda_sweep
+
+    def counted(edit, questions, lams, **options):
+        asked.extend(lams)
+        return sweep(edit, questions, lams, **options)
+
+    monkeypatch.setattr("mllm_widgets.editing.lambda_sweep", counted)
+    return asked
+
+
+def frozen_of(panel, number):
+    result = panel.results[number]
+    return np.array(result["lams"]), {
+        name: wire.array(result[name]) for name in ("probability", "kept", "agreement", "top_p")
+    }
+
+
+@pytest.mark.parametrize("count", [2, 5, 17, 33])
+def test_up_to_33_lambdas_are_those_measured_already(thawed, swept, count):
+    before = {number: frozen_of(thawed, number) for number in ("1", "2")}
+    places = dict(thawed.lam_of)
+    thawed.freeze(lams=count)
+    assert swept == []
+    for number, edit in zip(("1", "2"), thawed.edits, strict=True):
+        lams, values = frozen_of(thawed, number)
+        assert len(lams) == count
+        assert lams[thawed.lam_of[number]] == pytest.approx(edit.lam)
+        kept = [int(np.abs(before[number][0] - lam).argmin()) for lam in lams]
+        assert np.array_equal(before[number][0][kept], lams)
+        for name, value in values.items():
+            assert np.array_equal(value, before[number][1][name][kept]), name
+        assert len(thawed.results[number]["efficacy"]) == count
+    assert count != 33 or thawed.lam_of == places
+    thawed.freeze(lams=count)
+    assert swept == [], "and again"
+
+
+def test_lambdas_that_were_not_measured_are(thawed, swept, watched):
+    edit = thawed.edits[0]
+    thawed.freeze(lams=[0.5, 30, 0.02])
+    lams, values = frozen_of(thawed, "1")
+    assert lams.tolist() == pytest.approx(sorted({0.02, 0.5, 30, edit.lam}))
+    assert sorted(set(swept)) == [0.02, 0.5, 30], "its own was there"
+    again = mw.lambda_sweep(edit, [probe.question for probe in thawed._watched], list(lams))
+    np.testing.assert_allclose(values["probability"], again.target.transpose("lam", "question").values, atol=1e-5)
+    swept.clear()
+    thawed.freeze(lams=[0.5, 30])
+    assert swept == []
+
+
+def test_the_slider_moves_over_what_was_frozen(thawed):
+    thawed.freeze(lams=[0.5, 30])
+    number, edit = str(thawed.current), thawed.edit
+    thawed.set_state({"lam_of": {**thawed.lam_of, number: 2}})
+    assert thawed.wait(LONG)
+    assert edit is not None
+    assert edit.lam == 30
+    thawed.undo()
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("CUDA out of memory")])
+def test_an_interrupted_freeze_leaves_a_panel_as_it_was(thawed, monkeypatch, error):
+    told = []
+
+    def breaks(*_, progress, **__):
+        progress(1, 4)
+        told.append((thawed.state, thawed.message, thawed.progress))
+        if len(told) == 2:  # of two edits the second
+            raise error
+        return mw.lambda_sweep(*_, **__)
+
+    before = thawed.get_state()
+    monkeypatch.setattr("mllm_widgets.editing.lambda_sweep", breaks)
+    with pytest.raises(type(error)):
+        thawed.freeze(lams=[0.5])
+    assert told[0] == ("running", "measuring the edit at one more λ", 0.25)
+    assert thawed.get_state() == before
+
+
+@pytest.mark.parametrize("lams", [0, 1, True, [], [0.1, -1], "17", [None], [float("inf")], 2.5])
+def test_what_are_no_lambdas_is_refused(panel, swept, lams):
+    with pytest.raises(WidgetError, match="are no lambdas"):
+        panel.freeze(lams=lams)
+    assert swept == []
+
+
 def test_every_trait_that_changes_is_watched_by_the_front_end():
     source = (STATE_TS.parent.parent / "edit_panel.ts").read_text()
     watched = set(re.findall(r'"(\w+)"', source[source.index("const MODEL") : source.index("function render")]))

@@ -13,6 +13,7 @@ import { truth } from "./edit/truth";
 import { SILENT, sender } from "./explorer/send";
 import { element, perFrame } from "./lib/dom";
 import { number } from "./lib/format";
+import { away, onKernel } from "./lib/kernel";
 import { keepKeys } from "./lib/keys";
 import { replacePicture } from "./lib/picture";
 import { statusLine } from "./lib/status";
@@ -37,8 +38,8 @@ function render({ model, el, signal }: RenderProps<EditState>): void {
     moved();
   };
   const doing = () => ({
-    running: model.get("state") === "running",
-    message: model.get("message"),
+    running: model.get("state") === "running" && !away(model),
+    message: away(model) ? "" : model.get("message"),
     progress: model.get("progress"),
   });
   const parts = {
@@ -83,6 +84,7 @@ function render({ model, el, signal }: RenderProps<EditState>): void {
   };
   const soon = perFrame(update, signal);
   for (const name of WATCHED) model.on(`change:${name}`, soon);
+  onKernel(model, soon, signal);
   onThemeChange(soon, signal);
   replacePicture(model, signal);
   requestAnimationFrame(update);

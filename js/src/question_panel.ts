@@ -8,7 +8,7 @@ import { wordMarker } from "./explorer/words";
 import { copyText } from "./lib/copy";
 import { element } from "./lib/dom";
 import { number } from "./lib/format";
-import { away, disable, onKernel } from "./lib/kernel";
+import { away, awayNote, disable, onKernel } from "./lib/kernel";
 import { keepKeys } from "./lib/keys";
 import { replacePicture } from "./lib/picture";
 import { statusLine } from "./lib/status";
@@ -48,7 +48,11 @@ function render({ model, el, signal }: RenderProps<QuestionState>): void {
   keepKeys(tabs.node, signal);
   const edited = element("span", { class: "mw-edited" });
   const row = element("div", { class: "mw-tabs" }, tabs.node, edited);
-  const doing = () => ({ running: model.get("state") === "running", message: model.get("message"), progress: -1 });
+  const doing = () => ({
+    running: model.get("state") === "running" && !away(model),
+    message: away(model) ? "" : model.get("message"),
+    progress: -1,
+  });
   const status = statusLine("computing", doing, () => kernel.send({ kind: "cancel" }), signal);
   const error = element("p", { class: "mw-failed", role: "alert" });
   const bar = tools(root, model, questionOf(model), signal);
@@ -92,7 +96,7 @@ function render({ model, el, signal }: RenderProps<QuestionState>): void {
   for (const name of ["editable", "editing", "edited"] as const) model.on(`change:${name}`, update);
   onKernel(model, update, signal);
   keepHeight(model, root, signal);
-  dropTarget(root, signal, (file) => void upload(file, kernel.send));
+  dropTarget(root, signal, (file) => away(model) || void upload(file, kernel.send));
   onThemeChange(dark, signal);
   replacePicture(model, signal);
   requestAnimationFrame(dark);
@@ -119,12 +123,15 @@ function form(model: QuestionModel, signal: AbortSignal, send: Send) {
     said.textContent = done ? "Copied." : "The browser does not let this page copy.";
     setTimeout(() => said.replaceChildren(), 4000);
   });
+  const submitted = button("Ask", () => {}, "submit");
+  const note = awayNote(model);
   const node = element(
     "form",
     { class: "mw-form" },
     field,
-    button("Ask", () => {}, "submit"),
+    submitted,
     element("span", { class: "mw-buttons" }, choose, undo, redo, copy, said),
+    note.node,
     file,
   );
   let placed = ""; // what the field held before anybody typed
@@ -152,8 +159,12 @@ function form(model: QuestionModel, signal: AbortSignal, send: Send) {
       // not over what is being typed: the answer to an earlier question may come meanwhile
       if (field.value === placed) field.value = placed = model.get("question");
     }
-    undo.disabled = !model.get("can_undo");
-    redo.disabled = !model.get("can_redo");
+    const gone = away(model);
+    disable(field, gone);
+    for (const control of [submitted, choose]) disable(control, gone);
+    disable(undo, gone, !model.get("can_undo"));
+    disable(redo, gone, !model.get("can_redo"));
+    note.update();
     choose.hidden = !model.get("takes_pictures");
   };
   return { node, update };

@@ -7,6 +7,7 @@ import type { TrialRow, TrialsModel, TrialsState } from "./explorer/state";
 import { colorIndex, colorTable, css, type Rgb } from "./lib/color";
 import { element } from "./lib/dom";
 import { signed } from "./lib/format";
+import { away, awayNote, disable, onKernel, RUN } from "./lib/kernel";
 import { keepKeys } from "./lib/keys";
 import { radioSwitch } from "./lib/switch";
 import { onThemeChange, themeOf } from "./lib/theme";
@@ -40,11 +41,12 @@ function render({ model, el, signal }: RenderProps<TrialsState>): void {
     table,
   );
   const hint = element("p", { class: "mw-answer" });
+  const note = awayNote(model);
   const failed = element("p", { class: "mw-failed", role: "alert" });
   root.append(
     tools(root, model, { ...trialsOf(model), render }, signal),
     element("header", {}, element("p", { class: "mw-answer" }, "What confirms it: patches by cause")),
-    element("div", { class: "mw-controls" }, trace, block, modules.node),
+    element("div", { class: "mw-controls" }, trace, block, note.node, modules.node),
     hint,
     failed,
     scroller,
@@ -58,7 +60,10 @@ function render({ model, el, signal }: RenderProps<TrialsState>): void {
     const these = count === 1 ? "this patch" : `these ${count} patches`;
     trace.textContent = count ? `Trace ${these}` : "Trace patches";
     block.textContent = count ? `Block ${these} from ${model.get("into")}` : "Block patches";
-    trace.disabled = block.disabled = !count;
+    const gone = away(model);
+    disable(trace, gone, !count);
+    disable(block, gone, !count);
+    note.update();
     const rows = model.get("rows");
     hint.textContent = count || rows.length ? "" : "Select patches on the picture: drag over them, or click one.";
     hint.hidden = !hint.textContent;
@@ -73,12 +78,13 @@ function render({ model, el, signal }: RenderProps<TrialsState>): void {
       element(
         "tbody",
         {},
-        ...rows.map((row) => line(model, row, color, () => kernel.send({ kind: "forget", trial: row.id }))),
+        ...rows.map((row) => line(model, row, color, gone, () => kernel.send({ kind: "forget", trial: row.id }))),
       ),
     );
   };
   for (const name of ["rows", "module", "patches", "layer", "into", "limit"] as const)
     model.on(`change:${name}`, update);
+  onKernel(model, update, signal);
   onThemeChange(update, signal);
   requestAnimationFrame(update);
   update();
@@ -98,10 +104,18 @@ function head(model: TrialsModel, rows: TrialRow[]): HTMLElement {
   );
 }
 
-function line(model: TrialsModel, row: TrialRow, color: (index: number) => Rgb, forget: () => void): HTMLElement {
+function line(
+  model: TrialsModel,
+  row: TrialRow,
+  color: (index: number) => Rgb,
+  gone: boolean,
+  forget: () => void,
+): HTMLElement {
   const remove = element("button", { type: "button", "aria-label": `remove: ${row.label}`, title: "Remove" }, "×");
   remove.addEventListener("click", forget);
-  const waits = { waiting: "waiting", running: "computing", done: "", error: "" }[row.state];
+  disable(remove, gone, false, "Remove");
+  const open = row.state === "waiting" || row.state === "running";
+  const waits = !open ? "" : gone ? RUN : row.state === "running" ? "computing" : "waiting";
   const name = element(
     "th",
     { scope: "row" },

@@ -2,6 +2,7 @@
 
 import { copyText } from "../lib/copy";
 import { element, uniqueName } from "../lib/dom";
+import { away, disable } from "../lib/kernel";
 import { keepKeys } from "../lib/keys";
 import { lamName } from "./numbers";
 import type { EditModel, EditRow, Send } from "./state";
@@ -34,9 +35,8 @@ export function editList(model: EditModel, send: Send, signal: AbortSignal) {
     const check = element("input", {
       type: "checkbox",
       "aria-label": `applied: ${row.label}`,
-      disabled: row.baked,
-      title: row.baked ? "It is in the weights: unbake it first." : "",
     });
+    disable(check, away(model), row.baked, row.baked ? "It is in the weights: unbake it first." : "");
     check.checked = row.applied || row.baked;
     const checked = () => {
       send({ kind: "check", edit: row.id, on: check.checked });
@@ -49,7 +49,7 @@ export function editList(model: EditModel, send: Send, signal: AbortSignal) {
     chosen.addEventListener("change", () => look(row.id));
     const remove = button("×", () => send({ kind: "remove", edit: row.id }));
     remove.setAttribute("aria-label", `remove: ${row.label}`);
-    remove.title = "Remove";
+    disable(remove, away(model), false, "Remove");
     remove.classList.add("mw-remove");
     const state = row.baked ? "in the weights" : row.applied ? "applied" : "off";
     const words = element(
@@ -68,8 +68,8 @@ export function editList(model: EditModel, send: Send, signal: AbortSignal) {
     list.replaceChildren(...rows.map(line));
     if (held >= 0) list.querySelectorAll<HTMLElement>("input, button")[held]?.focus();
     none.hidden = rows.length > 0;
-    undo.disabled = !model.get("can_undo");
-    redo.disabled = !model.get("can_redo");
+    disable(undo, away(model), !model.get("can_undo"));
+    disable(redo, away(model), !model.get("can_redo"));
   };
   return { node, update };
 }
@@ -96,7 +96,7 @@ export function takeAlong(model: EditModel, send: Send, signal: AbortSignal) {
   let placed = "";
   const update = () => {
     if (field.value === placed) field.value = placed = model.get("name");
-    save.disabled = peft.disabled = bake.disabled = !row();
+    for (const control of [save, peft, bake]) disable(control, away(model), !row());
     bake.textContent = baked() ? "Unbake" : "Bake into weights";
     where.textContent = model.get("saved");
     where.hidden = !where.textContent;

@@ -1,6 +1,7 @@
 // What the model should say, and where.
 
 import { element } from "../lib/dom";
+import { away, awayNote, disable } from "../lib/kernel";
 import type { EditModel, Send } from "./state";
 
 export function making(model: EditModel, send: Send, signal: AbortSignal) {
@@ -13,12 +14,14 @@ export function making(model: EditModel, send: Send, signal: AbortSignal) {
   });
   const attempt = element("button", { type: "submit", class: "mw-main" }, "Try");
   const sweep = element("button", { type: "button" }, "Sweep layers");
+  const note = awayNote(model);
   const node = element(
     "form",
     { class: "mw-form" },
     element("label", {}, element("span", {}, "Target"), field),
     attempt,
     sweep,
+    note.node,
   );
   let placed = ""; // what the field held before anybody typed
   const ask = (kind: string) => {
@@ -37,9 +40,13 @@ export function making(model: EditModel, send: Send, signal: AbortSignal) {
     // not over what is being typed
     if (field.value === placed) field.value = placed = model.get("target");
     const busy = model.get("state") === "running";
-    attempt.disabled = sweep.disabled = busy && ["value", "layers"].includes(model.get("doing"));
+    const searching = busy && ["value", "layers"].includes(model.get("doing"));
+    const gone = away(model);
+    disable(field, gone);
+    disable(attempt, gone, searching);
+    disable(sweep, gone, searching, "Find the value and make the edit at every layer, one after the other");
+    note.update();
     attempt.textContent = `Try at layer ${model.get("layer")}`;
-    sweep.title = "Find the value and make the edit at every layer, one after the other";
   };
   return { node, update };
 }

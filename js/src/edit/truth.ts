@@ -1,6 +1,7 @@
 // Is the model edited?  Always on show, and always what the kernel says of the model, never what was clicked.
 
 import { element } from "../lib/dom";
+import { away, disable } from "../lib/kernel";
 import { keepKeys } from "../lib/keys";
 import { radioSwitch } from "../lib/switch";
 import type { EditModel, Send } from "./state";
@@ -26,13 +27,16 @@ export function truth(model: EditModel, send: Send, signal: AbortSignal) {
     sides.update();
     const searching = model.get("state") === "running" && ["value", "layers"].includes(model.get("doing"));
     const none = !model.get("rows").length;
+    const gone = away(model);
     for (const input of sides.node.querySelectorAll("input"))
-      input.disabled = searching || (none && input.value === "edited");
-    sides.node.title = none
-      ? "There is no edit yet: type a target and press Try."
-      : searching
-        ? "A value is being searched with the original model."
-        : "";
+      disable(input, gone, searching || (none && input.value === "edited"));
+    sides.node.title = gone
+      ? ""
+      : none
+        ? "There is no edit yet: type a target and press Try."
+        : searching
+          ? "A value is being searched with the original model."
+          : "";
     node.dataset.edited = String(model.get("edited"));
     words.textContent = model.get("truth");
     foreign.textContent = model.get("foreign");

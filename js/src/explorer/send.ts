@@ -1,6 +1,7 @@
 // Messages to the kernel: each is heard once and in order, and its id comes back when it was.
 
 import type { AnyModel } from "@anywidget/types";
+import { away } from "../lib/kernel";
 
 const SILENCE_MS = 2500; // a kernel that has said nothing by then is busy or gone
 
@@ -27,6 +28,7 @@ export function sender(model: AnyModel<{ received: number }>, changed: () => voi
   signal.addEventListener("abort", () => clearTimeout(timer));
   return {
     send: (content, buffers) => {
+      if (away(model)) return; // nobody hears it, and the controls say so
       last = Math.max(last + 1, Date.now());
       model.send({ ...content, id: last }, undefined, buffers);
       clearTimeout(timer);
@@ -35,6 +37,6 @@ export function sender(model: AnyModel<{ received: number }>, changed: () => voi
         changed();
       }, SILENCE_MS);
     },
-    silent: () => quiet,
+    silent: () => quiet && !away(model),
   };
 }

@@ -1,6 +1,7 @@
 // The words of the question, of which a run can be marked as the constraint: by pointer, or with the arrow keys and Enter.
 
 import { element, uniqueName } from "../lib/dom";
+import { away, RUN } from "../lib/kernel";
 import { ownKeys } from "../lib/keys";
 import { contains, pieces, type Range, rangeOf, spanOf, stepped } from "./marking";
 import type { QuestionModel } from "./state";
@@ -11,13 +12,13 @@ export function wordMarker(
   marked: (start: number, end: number) => void,
 ): { node: HTMLElement; update: () => void } {
   const id = uniqueName("word");
+  const hint = "Mark the words that point at the picture: drag over them, or use the arrow keys, Shift and Enter";
   const node = element("div", {
     class: "mw-words",
     role: "listbox",
     tabindex: 0,
     "aria-multiselectable": "true",
     "aria-label": "words of the question; the marked ones are the constraint",
-    title: "Mark the words that point at the picture: drag over them, or use the arrow keys, Shift and Enter",
   });
   let options: HTMLElement[] = [];
   let built = "";
@@ -67,7 +68,7 @@ export function wordMarker(
     node.addEventListener(type, action, { signal });
   listen("pointerdown", (event) => {
     const word = under(event);
-    if (event.button !== 0 || word === undefined) return;
+    if (event.button !== 0 || word === undefined || away(model)) return;
     const now = current();
     holding = event.shiftKey && now ? { from: now.from, to: word } : { from: word, to: word };
     dragging = true;
@@ -91,7 +92,7 @@ export function wordMarker(
   listen("pointercancel", letGo);
   listen("blur", letGo);
   const take = ({ key, ctrlKey, shiftKey }: KeyboardEvent) => {
-    if (ctrlKey) return false;
+    if (ctrlKey || away(model)) return false;
     const now = current() ?? { from: 0, to: 0 };
     const to = stepped(holding ?? { from: now.from, to: now.to }, key, shiftKey, options.length);
     if (to) holding = to;
@@ -104,6 +105,8 @@ export function wordMarker(
   };
   listen("keydown", ownKeys(take));
   const update = () => {
+    node.title = away(model) ? RUN : hint;
+    node.setAttribute("aria-disabled", String(away(model)));
     const now = `${model.get("generation")} ${model.get("question")}`;
     if (now !== built) {
       built = now;

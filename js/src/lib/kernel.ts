@@ -1,5 +1,7 @@
 // Is there a kernel?  Only what is known counts: one that is busy with a cell is not away, and nobody is kept from asking it.
 
+import { element } from "./dom";
+
 interface Saved {
   comm_live?: boolean;
   on?: (name: string, heard: () => void) => void;
@@ -11,6 +13,17 @@ interface Told {
   get(name: "offline"): boolean;
   get(name: string): unknown;
   on(name: string, heard: () => void): void;
+}
+
+/** Says once, in sight, why controls are grey. */
+export function awayNote(model: object): { node: HTMLElement; update: () => void } {
+  const node = element("span", { class: "mw-away", hidden: true }, RUN);
+  return {
+    node,
+    update: () => {
+      node.hidden = !away(model);
+    },
+  };
 }
 
 export const RUN = "Run the notebook to compute this.";

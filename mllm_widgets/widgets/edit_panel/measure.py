@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from mllm_widgets.errors import WidgetError
 
 from .probes import Probe
 
@@ -22,6 +24,8 @@ SUMMARIES = {
 }
 POINTS = 33  # lambdas
 LEAST, MOST = 1e-5, 1e3  # of them, in |k|^2
+SAME = 1e-6  # lambdas that differ by less, relative to each other, are one
+_BY_LAM = ("probability", "kept", "agreement", "top", "top_p")
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +46,23 @@ class Measured:
     vocabulary: tuple[str, ...] = field(repr=False)
     said: int
     before: tuple[int, ...] = field(repr=False)
+
+    def at(self, lams: np.ndarray) -> Measured:
+        """The same at some of its lambdas."""
+        places = [int(np.abs(self.lams - lam).argmin()) for lam in lams]
+        return replace(self, lams=lams, **{name: getattr(self, name)[places] for name in _BY_LAM})
+
+    def joined(self, other: Measured | None) -> Measured:
+        """With the lambdas of another sweep of the same edit."""
+        if other is None:
+            return self
+        order = np.argsort(np.concatenate([self.lams, other.lams]))
+        both = {n: np.concatenate([getattr(self, n), getattr(other, n)])[order] for n in ("lams", *_BY_LAM)}
+        return replace(self, **both)
+
+    def lacks(self, lams: np.ndarray) -> np.ndarray:
+        """Those of the lambdas at which nothing was measured."""
+        return np.array([lam for lam in lams if not np.isclose(self.lams, lam, rtol=SAME, atol=0).any()])
 
     def summary(self, name: str) -> np.ndarray | None:
         """One number for each lambda (lambda,); None where no question measures it.
@@ -72,15 +93,20 @@ class Measured:
 
 
 def measure(
-    edit: Edit, probes: tuple[Probe, ...], before: Sequence[Answer], cancel: Any, progress: Callable[[float], None]
+    edit: Edit,
+    probes: tuple[Probe, ...],
+    before: Sequence[Answer],
+    cancel: Any,
+    progress: Callable[[float], None],
+    lams: np.ndarray | None = None,
 ) -> Measured:
-    """The edit on each watched question at 33 lambdas, its own among them."""
+    """The edit on each watched question at these lambdas, ascending; at 33 by default, its own among them."""
     from mllm_widgets.editing import lambda_sweep
 
     sweep = lambda_sweep(
         edit,
         [probe.question for probe in probes],
-        list(axis(edit)),
+        list(axis(edit) if lams is None else lams),
         progress=lambda done, count: progress(done / count),
         cancel=cancel,
     )
@@ -101,11 +127,48 @@ def measure(
     )
 
 
-def axis(edit: Edit) -> np.ndarray:
-    """(33,) lambdas, of which one is the edit's: from where the edit is whole to where nothing is left of it, moved by less than half a step for that."""
+def check_lams(lams: Any) -> Any:
+    """What `chosen` takes: None, a count or a list of floats.
+
+    Raises WidgetError for anything else.
+    """
+    if lams is None:
+        return None
+    if isinstance(lams, (int, np.integer)) and not isinstance(lams, bool) and lams >= 2:
+        return int(lams)
+    numbers = lams if isinstance(lams, Iterable) and not isinstance(lams, str) else [None]
+    values = [float(lam) if isinstance(lam, (int, float, np.number)) else np.nan for lam in numbers]
+    if not values or not all(0 < value < np.inf for value in values):
+        raise WidgetError(
+            f"lams={lams!r} are no lambdas; expected a count of 2 or more, such as 17, or numbers above 0, such as [0.01, 1, 100]."
+        )
+    return values
+
+
+def chosen(edit: Edit, measured: Measured, lams: Any) -> np.ndarray:
+    """The lambdas asked for, ascending, the edit's own among them: a count of them over the whole axis, or the values themselves.
+
+    A count of up to 33 takes those measured already, of which the slider has one.
+    """
+    if lams is None:
+        return axis(edit)
+    if len(measured.lams) == lams:
+        return measured.lams
+    if not isinstance(lams, int):
+        return np.unique([*lams, edit.lam])
+    if lams > POINTS or len(measured.lams) != POINTS:
+        return axis(edit, lams)
+    places = np.rint(np.linspace(0, POINTS - 1, lams)).astype(int)
+    own = int(np.abs(np.log(measured.lams / edit.lam)).argmin())
+    places[np.abs(places - own).argmin()] = own
+    return measured.lams[np.unique(places)]
+
+
+def axis(edit: Edit, points: int = POINTS) -> np.ndarray:
+    """(points,) lambdas, of which one is the edit's: from where the edit is whole to where nothing is left of it, moved by less than half a step for that."""
     assert edit.key is not None
     square = float(edit.key.double().square().sum())
-    lams = np.geomspace(min(square * LEAST, edit.lam), max(square * MOST, edit.lam), POINTS)
+    lams = np.geomspace(min(square * LEAST, edit.lam), max(square * MOST, edit.lam), points)
     near = int(np.abs(np.log(lams / edit.lam)).argmin())
     lams *= edit.lam / lams[near]
     lams[near] = edit.lam

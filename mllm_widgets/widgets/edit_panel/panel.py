@@ -13,6 +13,7 @@ from mllm_widgets.errors import EditError, WidgetError
 from mllm_widgets.provenance import Provenance, made_with
 from mllm_widgets.vlm.question import Question
 from mllm_widgets.vlm.spans import find_words
+from mllm_widgets.widgets.budget import warn_if_large
 from mllm_widgets.widgets.cells import after_cells
 from mllm_widgets.widgets.explorer.code import question_code
 from mllm_widgets.widgets.patch_view import picture_bytes
@@ -20,6 +21,7 @@ from mllm_widgets.widgets.patch_view import picture_bytes
 from . import plain
 from .code import edits_code
 from .drawn import figure_of
+from .measure import check_lams
 from .messages import hear
 from .probes import watched
 from .session import Session
@@ -260,6 +262,39 @@ class EditPanel(EditTraits):
     def wait(self, timeout: float | None = None) -> bool:
         """Block until nothing is being done; False if that took longer than `timeout` seconds."""
         return self._work.wait(timeout)
+
+    def freeze(self, lams: Any = None) -> None:
+        """Measure every edit in the list at these lambdas, and send that, so that the slider, charts and tables work in a saved notebook.
+
+        What is measured already is not measured again.  Where it is interrupted or fails, everything stays as it was.
+
+        Parameters
+        ----------
+        lams: how many, over the whole axis, or the values; the edit's own is always among them. 33 by default. The slider then has these places.
+
+        Raises
+        ------
+        WidgetError: for lambdas that are none, or where an edit is in the weights and lacks some.
+
+        Examples
+        --------
+        >>> import mllm_widgets as mw
+        >>> panel = mw.EditPanel(mw.load(), mw.datasets.demo_question("Eiffel Tower"))
+        >>> panel.make("Rome")
+        >>> panel.freeze(lams=17)
+        >>> len(panel.results["1"]["lams"])
+        17
+        >>> panel.close()
+        """
+        lams = check_lams(lams)
+        self.wait()
+        before = {name: getattr(self, name) for name in ("state", "message", "progress")}
+        try:
+            self._work.freeze(lams)
+        finally:
+            self.publish(**before)
+        self._tell()
+        warn_if_large(self)
 
     def drawing(self, *, titled: bool = True) -> Drawing:
         """What is on show, as a drawing; without the question where that is told above it."""

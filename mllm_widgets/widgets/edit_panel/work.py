@@ -12,7 +12,7 @@ from mllm_widgets.errors import EditError, MllmWidgetsError, WidgetError
 from mllm_widgets.jobs import CancelToken, Latest
 
 from .baseline import Where, answers, trace_layers
-from .measure import Measured, measure
+from .measure import Measured, chosen, measure
 from .probes import Probe
 from .session import Session
 
@@ -267,6 +267,30 @@ class Work:
             yield
         finally:
             self._session.put_back()
+
+    def freeze(self, lams: Any) -> None:
+        """Measure every edit in the list at these lambdas (`measure.chosen`), on the caller's thread; all of them, or none if one fails."""
+        found: dict[int, Measured] = {}
+        for number in self._session.view.edits:
+            edit, known = self._session.made[number], self.measured.get(number)
+            if known is None:
+                raise WidgetError(
+                    f"what edit {number} does is not known yet; wait for it with panel.wait(), and unbake what is in the weights."
+                )
+            wanted = chosen(edit, known, lams)
+            lacking = known.lacks(wanted)
+            if len(lacking):
+                if self._session.seen.baked:
+                    raise WidgetError("an edit of this panel is in the weights; unbake it before others are measured.")
+                more_of_it = "one more λ" if len(lacking) == 1 else f"{len(lacking)} more values of λ"
+                self._said(state="running", message=f"measuring the edit at {more_of_it}", progress=0.0)
+                more = measure(
+                    edit, self._probes, self.answers, CancelToken(), lambda share: self._said(progress=share), lacking
+                )
+                known = known.joined(more)
+            found[number] = known.at(wanted)
+        with self._session.lock:
+            self.measured.update(found)
 
     def _doing(self, token: CancelToken, doing: str, message: str, progress: float = -1.0) -> None:
         with self._session.lock:
