@@ -142,6 +142,78 @@ def test_what_cannot_be_frozen_is_refused_in_sentences(heatmap, ran, options, wo
     assert ran == []
 
 
+# --- an Explorer --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def explorer(vlm, question):
+    """Everything of it frozen, with one edit and one trial."""
+    made = mw.Explorer(vlm, question)
+    assert made.wait(LONG)
+    made.select(patches=[27, 28, 35, 36])
+    made.trace_patches()
+    made.turn_to("edit")
+    editor = made.edit_panel
+    assert editor is not None
+    editor.make("Rome")
+    assert editor.wait(LONG)
+    editor.revert()
+    made.turn_to("look")
+    made.freeze(lams=17)
+    yield made
+    made.close()
+
+
+def test_a_frozen_explorer_holds_all_that_is_looked_at(explorer, vlm, question):
+    assert explorer.heatmap.maps["windows"] == list(range(1, 9))
+    visual = np.flatnonzero(vlm.encode(question).visual)
+    text = [position for position in range(len(vlm.encode(question).tokens)) if position not in visual]
+    assert [target["position"] for target in explorer.grid.targets] == [p for p in text if p > visual[0]]
+    assert wire.array(explorer.grid.stacked).shape == (len(explorer.grid.targets), 8, 64)
+    assert explorer.lens.positions == text
+    assert explorer.trials.rows[0]["state"] == "done"
+    assert len(explorer._session.views.editor.results["1"]["lams"]) == 17
+    assert (explorer.panel.state, explorer.panel.tab, explorer.panel.editing) == ("idle", "look", True)
+
+
+def test_contributions_that_were_not_computed_are(vlm, question, monkeypatch):
+    monkeypatch.setattr("mllm_widgets.widgets.explorer.compute.MOST_TARGETS", 4)
+    made = mw.Explorer(vlm, question)
+    try:
+        assert made.wait(LONG)
+        assert len(made.grid.targets) < 6
+        made.freeze(windows=[1])
+        assert len(made.grid.targets) > 10
+        position = made.grid.targets[3]["position"]
+        expected = mw.attention_contributions(vlm, question, target=position)
+        there = wire.array(made.grid.stacked)[3]
+        np.testing.assert_allclose(there, expected.norms.sel(token=expected.visual).values, rtol=1e-4, atol=1e-5)
+    finally:
+        made.close()
+
+
+def test_what_does_not_fit_is_left_out_and_named(vlm, question, monkeypatch):
+    made = mw.Explorer(vlm, question)
+    try:
+        assert made.wait(LONG)
+        monkeypatch.setattr("mllm_widgets.widgets.patch_stack.MOST_FROZEN", 5 * 8 * 64)
+        with pytest.warns(LargeStateWarning, match=r"contributions to \d+ of \d+ tokens are left out"):
+            made.freeze(windows=[1])
+        assert len(made.grid.targets) == 5
+    finally:
+        made.close()
+
+
+def test_many_contributions_are_sent_in_8_bits(vlm, question, monkeypatch):
+    grid = mw.PatchGrid(mw.attention_contributions(vlm, question, target="constraint"))
+    exact = wire.array(grid.stacked)
+    monkeypatch.setattr(wire, "MOST_F4", 10)
+    monkeypatch.setattr(wire, "MOST_F2", 20)
+    assert grid.freeze() == tuple(target["position"] for target in grid.targets)
+    assert "scale" in grid.stacked
+    np.testing.assert_allclose(wire.array(grid.stacked), exact, atol=exact.max() / 500)
+
+
 # --- its size -----------------------------------------------------------------------------------------------------------------
 
 
@@ -172,3 +244,21 @@ def test_a_widget_that_is_not_too_large_says_nothing(heatmap):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         heatmap.freeze()
+
+
+def test_a_frozen_explorer_of_the_demo_fits_into_a_notebook(explorer):
+    """All windows, 17 lambdas of one edit, contributions to all tokens at all layers: the bar is 2 MB, base64 and bundles included."""
+    sizes = {type(part).__name__: sum(budget.state_size(part).values()) for part in explorer.parts()}
+    assert set(sizes) == {"QuestionPanel", "TrialsPanel", "TraceHeatmap", "PatchGrid", "LensPanel", "EditPanel"}
+    assert sum(sizes.values()) < 1_000_000, sizes
+    assert written(explorer) < 1_000_000
+    assert written(explorer) == pytest.approx(sum(sizes.values()), rel=0.1)
+
+
+def written(explorer):
+    """Characters of `metadata.widgets`, layouts and links among them."""
+    import json
+
+    from ipywidgets.embed import dependency_state
+
+    return len(json.dumps(dependency_state([explorer], drop_defaults=False), ensure_ascii=False).encode())

@@ -2,6 +2,7 @@
 
 import type { RenderProps } from "@anywidget/types";
 import { element, perFrame, warningList } from "./lib/dom";
+import { away, RUN } from "./lib/kernel";
 import { replacePicture } from "./lib/picture";
 import { tools } from "./lib/tools";
 import "./patch_grid.css";
@@ -67,7 +68,9 @@ function heading(model: Model): { node: HTMLElement; update: () => void } {
   const node = element("header", {}, element("p", { class: "mw-question" }, model.get("question")), what);
   const update = () => {
     const target = targetName(model);
-    what.textContent = `${model.get("quantity")} of visual tokens${target ? ` to ${target}` : ""}`;
+    const known = (at: number) => at < 0 || model.get("targets").some(({ position }) => position === at);
+    const lacking = away(model) && !known(model.get("token")) ? ` – ${RUN}` : "";
+    what.textContent = `${model.get("quantity")} of visual tokens${target ? ` to ${target}` : ""}${lacking}`;
   };
   return { node, update };
 }

@@ -22,6 +22,7 @@ from mllm_widgets.bundles import bundle
 from mllm_widgets.errors import WidgetError
 from mllm_widgets.provenance import Provenance
 
+from .budget import warn_if_large
 from .shots import ASIDE, Shots
 
 if TYPE_CHECKING:
@@ -89,6 +90,10 @@ class Pictured(ipywidgets.Widget if TYPE_CHECKING else object):
             Path(path).write_text(text, encoding="utf-8")
         return text
 
+    def parts(self) -> list[ipywidgets.Widget]:
+        """The widgets that a notebook stores for this one."""
+        return [self]
+
     def snapshot(self) -> int:
         """Draw the picture anew in each output that the widget was displayed in: what a reader of the saved notebook sees without a kernel.
 
@@ -138,6 +143,7 @@ class Pictured(ipywidgets.Widget if TYPE_CHECKING else object):
         from IPython.display import display
 
         self.shots.display()
+        warn_if_large(*self.parts(), name=type(self).__name__)
         if self.comm is not None:
             display({**(self._view() or {}), "text/plain": "(live view: run the notebook)"}, raw=True)
 

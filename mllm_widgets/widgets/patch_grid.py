@@ -117,6 +117,26 @@ class PatchGrid(Widget):
             self._stack.add(flow)
             self.publish(**self._stack.describe())
 
+    def freeze(self, *flows: Contributions) -> tuple[int, ...]:
+        """Know contributions to further targets, and send all that a saved notebook has room for, so that `token` needs no kernel.
+
+        Many are sent in 8 bits, and tooltips say so.  What does not fit is left out, oldest targets first.
+
+        Returns
+        -------
+        Positions of the targets that are there.
+
+        Raises
+        ------
+        WidgetError: for contributions of another sequence.
+        """
+        with self._traits_lock:
+            self._stack.freeze()
+            for flow in flows:
+                self._stack.add(flow)
+            self.publish(**self._stack.describe())
+            return tuple(target["position"] for target in self.targets)
+
     def show(self, flow: Contributions | PatchMap, *, layer: int | None = None) -> None:
         """Put other values in the place of those on show, of another question, picture or model, in one message.
 

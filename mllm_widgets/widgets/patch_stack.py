@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mllm_widgets.contributions import Contributions
 
 MOST = 500_000  # values sent (2 MB): they are saved with the notebook; older targets make room for newer ones
+MOST_FROZEN = 1_000_000  # of a frozen grid, which are sent in 8 bits where they are many
 
 
 class Stack:
@@ -30,6 +31,7 @@ class Stack:
         self._maps: dict[int, PatchMap] = {}
         self._names: dict[int, str] = {}
         self._sequence: tuple[int, ...] = ()
+        self._most, self._precision = MOST, "float32"
         if not isinstance(flow, PatchMap):
             self._sequence = _sequence(flow)
             if len(flow.targets) > 1:
@@ -52,9 +54,18 @@ class Stack:
             self._maps.pop(position, None)
             self._maps[position] = replace(whole, values=values.sel(target=position).values, target=f"“{name}”")
             self._names[position] = name
-        most = max(1, MOST // whole.values.size)
-        for position in list(self._maps)[:-most]:
-            del self._maps[position]
+        self._fit()
+
+    def freeze(self) -> None:
+        """From now on send as many targets as a saved notebook has room for, less precisely where they are many."""
+        self._most, self._precision = MOST_FROZEN, "auto"
+        self._fit()
+
+    def _fit(self) -> None:
+        if self._maps:
+            size = next(iter(self._maps.values())).values.size
+            for position in list(self._maps)[: -max(1, self._most // size)]:
+                del self._maps[position]
 
     def __contains__(self, position: int) -> bool:
         return position in self._maps
@@ -73,7 +84,7 @@ class Stack:
         stacked = np.stack([self._maps[position].values for position in order]) if order else np.zeros((0, 0, 0), "f4")
         return {
             "targets": [{"position": position, "name": self._names[position]} for position in order],
-            "stacked": wire.tensor(stacked),
+            "stacked": wire.tensor(stacked, self._precision),
         }
 
 

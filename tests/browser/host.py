@@ -117,4 +117,8 @@ def serious_faults(page: Page) -> list[str]:
     """What axe-core finds wrong with the widget, the smaller matters left out."""
     page.add_script_tag(path=AXE)
     found = page.evaluate("async () => (await axe.run('body > div', {resultTypes: ['violations']})).violations")
-    return [f"{v['id']}: {v['help']}" for v in found if v["impact"] in ("serious", "critical")]
+    return [
+        f"{v['id']}: {v['help']}: {[node['html'] for node in v['nodes']]}"
+        for v in found
+        if v["impact"] in ("serious", "critical")
+    ]

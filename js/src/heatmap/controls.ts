@@ -102,7 +102,7 @@ function statusLine(model: Model, signal: AbortSignal) {
     const never = stale && (away(model) || !model.get("live"));
     const busy = stale && !never && waited >= PATIENCE_MS && state !== "error" && state !== "stopped";
     const silent = busy && !answered && waited >= SILENCE_MS;
-    const aside = !stale && state === "running"; // other windows are computed
+    const aside = !stale && state === "running" && !away(model); // other windows are computed
     node.dataset.state = never ? "never" : state === "error" ? "error" : silent ? "silent" : busy ? "running" : "idle";
     cancel.hidden = !(busy && answered);
     bar.hidden = cancel.hidden && !aside;

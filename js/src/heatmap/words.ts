@@ -1,10 +1,9 @@
 // What a cell says, in words: for the tooltip, for screen readers and for copying.
 
 import { layerRange, number, percent, signed, windowLayers } from "../lib/format";
+import { ROUNDED } from "../lib/tensor";
 import type { Words } from "../lib/tooltip";
 import { type Cell, type Model, rounded, Values } from "./state";
-
-const ROUNDED = "stored in 8 bits";
 
 export function describe(model: Model, cell: Cell): Words {
   const row = model.get("rows")[cell.row];

@@ -28,6 +28,8 @@ function numbers({ dtype, scale, offset = 0 }: WireTensor, bytes: ArrayBufferLik
   return Float32Array.from(raw, (byte) => (byte === NAN ? Number.NaN : offset + scale * byte));
 }
 
+export const ROUNDED = "stored in 8 bits";
+
 /** Were the numbers rounded to 8 bits? */
 export function isRounded(wire: WireTensor): boolean {
   return wire.scale !== undefined;

@@ -13,6 +13,7 @@ from .trials_panel import MODULES
 from .view import Trial, View
 
 if TYPE_CHECKING:
+    from mllm_widgets.contributions import Contributions
     from mllm_widgets.tracing import TraceSetup
     from mllm_widgets.vlm.model import VLM
 
@@ -64,12 +65,26 @@ def _trace(vlm: VLM, found: Findings, corruption: Any, _view: View) -> None:
 def _flow(vlm: VLM, found: Findings, _corruption: Any, view: View) -> None:
     from mllm_widgets.contributions import attention_contributions
 
-    text = [p for p in range(found.visual[0], len(found.encoded.tokens)) if not found.encoded.visual[p]]
+    text = _text(found)
     size = len(vlm.layers) * len(found.visual)
     if len(text) > MOST_TARGETS or len(text) * size > MOST:
         text = sorted({found.start, len(found.encoded.tokens) - 1} | ({view.token} if view.token >= 0 else set()))
     found.flow = attention_contributions(vlm, found.question, target=text)
     found.known = set(text)
+
+
+def _text(found: Findings) -> list[int]:
+    """Positions of the text that can take something from the picture."""
+    return [p for p in range(found.visual[0], len(found.encoded.tokens)) if not found.encoded.visual[p]]
+
+
+def missing_targets(vlm: VLM, found: Findings) -> list[Contributions]:
+    """Contributions to the tokens of the text that they are not known of, some tokens at a time."""
+    from mllm_widgets.contributions import attention_contributions
+
+    lacking = [position for position in _text(found) if position not in found.known]
+    parts = [lacking[at : at + MOST_TARGETS] for at in range(0, len(lacking), MOST_TARGETS)]
+    return [attention_contributions(vlm, found.question, target=part) for part in parts]
 
 
 def _target(vlm: VLM, found: Findings, position: int) -> None:

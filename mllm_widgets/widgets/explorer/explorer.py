@@ -13,6 +13,7 @@ from mllm_widgets.errors import WidgetError
 from mllm_widgets.provenance import Provenance
 from mllm_widgets.vlm.question import Question
 from mllm_widgets.widgets.base import Pictured
+from mllm_widgets.widgets.budget import warn_if_large
 from mllm_widgets.widgets.shots import Shots
 
 from .arguments import check_whole
@@ -248,6 +249,35 @@ class Explorer(Pictured, ipywidgets.Box):
                 return False
             if not work.busy and heatmap is self.heatmap:
                 return True
+
+    def freeze(self, windows: Any = None, lams: Any = None) -> None:
+        """Send all that its sliders and selections look at, so that they work in a saved notebook: what is being computed is waited for.
+
+        That is the map of each window, the contributions to every token of the text at all layers, the logit lens, what causes said about patches, and each edit
+        over lambda where the answer was edited.  Asking, tracing and editing need a kernel.
+
+        Parameters
+        ----------
+        windows: as in `TraceHeatmap.freeze`; all by default.
+        lams: as in `EditPanel.freeze`; 33 by default.
+
+        Raises
+        ------
+        WidgetError: for windows or lambdas that are none.
+
+        Warns
+        -----
+        LargeStateWarning: where it is over 2 MB, or where contributions to some tokens had to be left out.
+        """
+        self.wait()
+        self._session.freeze(windows, lams)
+        self.wait()
+        warn_if_large(*self.parts(), name="Explorer")
+
+    def parts(self) -> list[ipywidgets.Widget]:
+        """The widgets in it, each of which a notebook stores."""
+        parts = (self.panel, self.trials, self.heatmap, self.grid, self.lens, self._session.views.editor)
+        return [part for part in parts if part is not None]
 
     def drawing(self) -> Drawing:
         """Question, answer and the views that are there, as one drawing."""

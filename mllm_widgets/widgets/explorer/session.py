@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import ipywidgets
 
-from mllm_widgets.errors import WidgetError
+from mllm_widgets.errors import LargeStateWarning, WidgetError
 from mllm_widgets.vlm.question import Question
 from mllm_widgets.vlm.spans import find_words
 from mllm_widgets.widgets.cells import after_cells
@@ -18,6 +19,7 @@ from mllm_widgets.widgets.patch_view import picture_bytes
 
 from .arguments import check_whole
 from .code import question_code, view_code
+from .compute import missing_targets
 from .findings import Findings
 from .history import History
 from .messages import hear
@@ -154,6 +156,39 @@ class Session:
             self.views.turn_to(editor, tab == "edit")
             self._tell(tab=tab, **self.views.answer(self.findings))
         self._look_again()
+
+    def freeze(self, windows: Any, lams: Any) -> None:
+        """Send what sliders and selections look at; no lock is held while it is computed."""
+        heatmap, editor = self.views.heatmap, self.views.editor
+        if heatmap is not None:
+            heatmap.freeze(windows)
+        if editor is not None:
+            editor.freeze(lams)
+        self._freeze_contributions()
+
+    def _freeze_contributions(self) -> None:
+        """Those to every token of the text, as far as they fit."""
+        found, grid = self.findings, self.views.grid
+        if grid is None or found.flow is None:
+            return
+        told = {name: getattr(self.views.panel, name) for name in ("state", "message")}
+        try:
+            self.views.panel.publish(state="running", message="following the attention to every token")
+            more = missing_targets(self.vlm, found)
+        finally:
+            self.views.panel.publish(**told)
+        with self.lock:
+            found.more += more
+            found.known.update(position for flow in more for position in flow.targets)
+            there = grid.freeze(*more)
+        left_out = sorted(found.known - set(there))
+        if left_out:
+            warnings.warn(
+                f"contributions to {len(left_out)} of {len(found.known)} tokens are left out, for they do not fit into a saved notebook; "
+                f"without a kernel nothing is shown for tokens {left_out}. Ask a shorter question, or show them with mw.PatchGrid.",
+                LargeStateWarning,
+                stacklevel=4,
+            )
 
     def _turned(self, change: Any) -> None:
         """The front end shows the other tab."""
