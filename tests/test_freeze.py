@@ -181,12 +181,14 @@ def test_contributions_that_were_not_computed_are(vlm, question, monkeypatch):
     made = mw.Explorer(vlm, question)
     try:
         assert made.wait(LONG)
-        assert len(made.grid.targets) < 6
+        grid = made.grid
+        assert grid is not None
+        assert len(grid.targets) < 6
         made.freeze(windows=[1])
-        assert len(made.grid.targets) > 10
-        position = made.grid.targets[3]["position"]
+        assert len(grid.targets) > 10
+        position = grid.targets[3]["position"]
         expected = mw.attention_contributions(vlm, question, target=position)
-        there = wire.array(made.grid.stacked)[3]
+        there = wire.array(grid.stacked)[3]
         np.testing.assert_allclose(there, expected.norms.sel(token=expected.visual).values, rtol=1e-4, atol=1e-5)
     finally:
         made.close()
@@ -199,6 +201,7 @@ def test_what_does_not_fit_is_left_out_and_named(vlm, question, monkeypatch):
         monkeypatch.setattr("mllm_widgets.widgets.patch_stack.MOST_FROZEN", 5 * 8 * 64)
         with pytest.warns(LargeStateWarning, match=r"contributions to \d+ of \d+ tokens are left out"):
             made.freeze(windows=[1])
+        assert made.grid is not None
         assert len(made.grid.targets) == 5
     finally:
         made.close()
