@@ -68,8 +68,9 @@ function heading(model: Model): { node: HTMLElement; update: () => void } {
   const node = element("header", {}, element("p", { class: "mw-question" }, model.get("question")), what);
   const update = () => {
     const target = targetName(model);
-    const known = (at: number) => at < 0 || model.get("targets").some(({ position }) => position === at);
-    const lacking = away(model) && !known(model.get("token")) ? ` – ${RUN}` : "";
+    const token = model.get("token");
+    const known = token < 0 || model.get("targets").some(({ position }) => position === token);
+    const lacking = known || !away(model) ? "" : ` – ${RUN}`;
     what.textContent = `${model.get("quantity")} of visual tokens${target ? ` to ${target}` : ""}${lacking}`;
   };
   return { node, update };

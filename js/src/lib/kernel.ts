@@ -31,7 +31,7 @@ export const RUN = "Run the notebook to compute this.";
 /** Is the kernel known to be away?  A page without one says so itself; where Jupyter made the widget from a saved notebook, its layout has no comm. */
 export function away(model: object): boolean {
   const told = model as Told;
-  return told.get("offline") === true || layoutOf(told)?.comm_live === false;
+  return told.get("offline") || layoutOf(told)?.comm_live === false;
 }
 
 /** Calls `changed` when the kernel may have gone, or come back. */
@@ -43,10 +43,9 @@ export function onKernel(model: object, changed: () => void, signal: AbortSignal
   signal.addEventListener("abort", () => layout?.off?.("comm_live_update", changed));
 }
 
-// Front ends other than Jupyter's give a string here, or nothing.
+// Front ends other than Jupyter's give a string here, or nothing: neither has what is asked of it.
 function layoutOf(model: Told): Saved | undefined {
-  const layout = model.get("layout");
-  return layout && typeof layout === "object" ? (layout as Saved) : undefined;
+  return model.get("layout") as Saved | undefined;
 }
 
 /** Disables a control that needs a kernel while that is away, or for a reason of its own, and says why. */
