@@ -19,13 +19,14 @@ BIN := $(VENV)/bin
 # `make` builds the front end itself, so that installing the package must not do it a second time.
 PIP := SKIP_JUPYTER_BUILDER=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install -qq
 WITH_NODE := PATH="$$(tools/node.sh):$$PATH"
+WITH_HOSTS := MW_CHROMIUM="$$(tools/chromium.sh)" MW_HOSTS="$$(tools/hosts.sh)" MW_REQUIRE_BROWSER=1
 AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
 BUNDLES := $(patsubst %,mllm_widgets/static/%.js,trace_heatmap patch_grid question_panel trials_panel lens_panel edit_panel tools host)
 JS_SOURCES := $(shell find js/src -type f 2>/dev/null) $(wildcard js/*.mjs js/*.json js/*.ts)
 FIRST_NOTEBOOK := notebooks/01_first_trace.ipynb
 
-.PHONY: help lab test quick lint js js-test pytest install golden notebooks clean
+.PHONY: help lab test quick lint js js-test pytest hosts install golden notebooks clean
 
 help: ## list the targets
 	@echo "mllm_widgets: make TARGET"
@@ -53,7 +54,11 @@ js-test: js ## types, lint and tests of the front end
 
 # The browser tests must run here, so a missing browser is an error and not a skip.
 pytest: $(VENV)/.dev js ## the Python, browser, host and notebook tests (TEST_ARGS=... is passed on)
-	MW_CHROMIUM="$$(tools/chromium.sh)" MW_HOSTS="$$(tools/hosts.sh)" MW_REQUIRE_BROWSER=1 $(BIN)/python -m pytest $(TEST_ARGS)
+	$(WITH_NODE) $(WITH_HOSTS) $(BIN)/python -m pytest $(TEST_ARGS)
+
+hosts: $(VENV)/.dev js ## the tests of hosts alone, and their pictures into docs/hosts, which the README shows
+	$(WITH_NODE) $(WITH_HOSTS) MW_SCREENSHOTS="$(CURDIR)/.screenshots" $(BIN)/python -m pytest tests/hosts $(TEST_ARGS)
+	mkdir -p docs/hosts && cp .screenshots/hosts/*.png docs/hosts/
 
 golden: $(VENV)/.dev ## draw the golden pictures of tests/golden anew; look at each before you commit it
 	MW_GOLDEN=draw $(BIN)/python -m pytest -q tests/test_golden.py

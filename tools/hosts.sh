@@ -1,19 +1,19 @@
 #!/usr/bin/env bash
 # Print a folder that holds what the tests of hosts need beside the virtual environment, fetching what is missing.
 #
-#   cdn/         the packages that an exported notebook loads from a CDN, from npm: the tests answer these requests themselves
+#   npm/         packages that an exported notebook loads from a CDN: the tests answer these requests themselves; and the MyST builder
 #   ipykernel-*  other versions of ipykernel, each alone in a folder for the front of PYTHONPATH
 set -euo pipefail
 cd "$(dirname "$0")/.."
 venv="${VENV:-.venv}"
 case "$venv" in /*) ;; *) venv="$PWD/$venv" ;; esac
 folder="$venv/hosts"
-npm_packages=(@jupyter-widgets/html-manager@1.0.15 requirejs@2.3.8)
+npm_packages=(@jupyter-widgets/html-manager@1.0.15 requirejs@2.3.8 mystmd@1.8.3)
 kernels=(6.31.0 7.3.0 7.4.0)
 
 for package in "${npm_packages[@]}"; do
   name="${package%@*}"
-  target="$folder/cdn/$name"
+  target="$folder/npm/$name"
   if [ ! -d "$target" ]; then
     # npm checks what it fetched against the registry's digest
     archive="$folder/$(PATH="$(tools/node.sh):$PATH"; mkdir -p "$folder"; cd "$folder"; npm pack --silent "$package")"

@@ -46,3 +46,8 @@ def reopened(lab: Lab, stored: dict[bool, Path], *, state: bool, trusted: bool) 
         shots[widget] = seen.shot(output)
     assert lab.problems() == []
     return shots
+
+
+def album(*, state: bool, trusted: bool) -> str:
+    """What the picture of a state is called: what is not trusted looks the same with and without the widgets' state."""
+    return "not-trusted" if not trusted else "trusted" if state else "trusted-no-state"

@@ -10,7 +10,7 @@ import story
 from PIL import Image
 from playwright.sync_api import Locator, expect
 
-WIDTH, HEIGHT = 400, 440  # of each widget in an album
+WIDTH, HEIGHT, GAP = 360, 400, 8  # pixels of each widget in an album
 LARGEST = 60_000  # bytes of an album: they are kept in the repository
 WAIT = 30_000  # milliseconds until a host has drawn what it draws
 SCRIPTS_ERRORS = ("SyntaxError", "TypeError", "ReferenceError", "Traceback")
@@ -59,12 +59,16 @@ def is_blank(picture: Image.Image) -> bool:
 
 def album(path: Path, shots: Mapping[str, Image.Image]) -> Path:
     """The widgets side by side, small, as a palette PNG: what a host shows at a glance."""
-    sheet = Image.new("RGB", (len(shots) * WIDTH + 8 * (len(shots) - 1), HEIGHT), "#d0d7de")
-    for index, picture in enumerate(shots.values()):
-        small = picture.resize((WIDTH, round(picture.height * WIDTH / picture.width)), Image.Resampling.LANCZOS)
-        page = Image.new("RGB", (WIDTH, HEIGHT), "white")
-        page.paste(small)
-        sheet.paste(page, (index * (WIDTH + 8), 0))
+    small = [
+        picture.resize((WIDTH, round(picture.height * WIDTH / picture.width)), Image.Resampling.LANCZOS)
+        for picture in shots.values()
+    ]
+    height = min(HEIGHT, max(picture.height for picture in small))
+    sheet = Image.new("RGB", (len(small) * (WIDTH + GAP) - GAP, height), "#d0d7de")
+    for index, picture in enumerate(small):
+        page = Image.new("RGB", (WIDTH, height), "white")
+        page.paste(picture)
+        sheet.paste(page, (index * (WIDTH + GAP), 0))
     path.parent.mkdir(parents=True, exist_ok=True)
     for colors in (128, 64, 32):
         sheet.quantize(colors, kmeans=3, dither=Image.Dither.NONE).save(path, optimize=True)

@@ -14,4 +14,4 @@ from lab import Lab
 @pytest.mark.parametrize("trusted", [True, False], ids=["trusted", "not-trusted"])
 def test_reopened(lab: Lab, stored: dict[bool, Path], pictures: Path, state: bool, trusted: bool) -> None:
     shots = jupyter.reopened(lab, stored, state=state, trusted=trusted)
-    seen.album(pictures / f"jupyterlab-{'' if trusted else 'not-'}trusted{'' if state else '-no-state'}.png", shots)
+    seen.album(pictures / f"jupyterlab-{jupyter.album(state=state, trusted=trusted)}.png", shots)

@@ -27,7 +27,7 @@ def pages(stored: dict[bool, Path], tmp_path_factory: pytest.TempPathFactory) ->
 @pytest.mark.parametrize("online", [True, False], ids=["online", "offline"])
 def test_exported(browser, pages: dict[bool, Path], pictures: Path, beside: Path, online: bool, state: bool) -> None:
     context = browser.new_context(viewport={"width": 900, "height": 1000})
-    asked = cdn.connect(context, beside / "cdn" if online else None)
+    asked = cdn.connect(context, beside / "npm" if online else None)
     page = context.new_page()
     page.goto(pages[state].as_uri())
     shots = {}
@@ -41,4 +41,5 @@ def test_exported(browser, pages: dict[bool, Path], pictures: Path, beside: Path
         shots[widget] = seen.shot(output)
     assert any("html-manager" in url for url in asked) == state
     context.close()
-    seen.album(pictures / f"nbconvert-{'online' if online else 'offline'}{'' if state else '-no-state'}.png", shots)
+    name = "no-state" if not state else "online" if online else "offline"
+    seen.album(pictures / f"nbconvert-{name}.png", shots)

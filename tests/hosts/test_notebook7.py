@@ -17,4 +17,4 @@ def test_reopened(
 ) -> None:
     with open_lab(browser, server, screenshots, Notebook7) as notebook:
         shots = jupyter.reopened(notebook, stored, state=state, trusted=trusted)
-    seen.album(pictures / f"notebook7-{'' if trusted else 'not-'}trusted{'' if state else '-no-state'}.png", shots)
+    seen.album(pictures / f"notebook7-{jupyter.album(state=state, trusted=trusted)}.png", shots)

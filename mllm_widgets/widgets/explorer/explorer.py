@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import html
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -348,6 +350,16 @@ class Explorer(Pictured, ipywidgets.Box):
     def _ipython_display_(self) -> None:
         self.wait(DISPLAY_WAIT)
         super()._ipython_display_()
+
+    def _mime_(self) -> tuple[str, str]:
+        """What marimo shows: it takes single anywidgets, and no box of them, so here is the picture."""
+        self.wait(DISPLAY_WAIT)
+        picture = base64.b64encode(self.to_png()).decode()
+        note = "In marimo the Explorer is a picture. Its views are live by themselves: explorer.heatmap, explorer.grid, explorer.lens."
+        return "text/html", (
+            f'<figure style="margin: 0"><img alt="{html.escape(repr(self))}" src="data:image/png;base64,{picture}" '
+            f'style="max-width: 100%"><figcaption>{note}</figcaption></figure>'
+        )
 
     def __repr__(self) -> str:
         return f"Explorer({self._session.vlm.name!r}, {self.question.text!r})"
