@@ -1,6 +1,6 @@
 """Where notebooks are read, and what becomes of a widget there: by whether its state was saved, and whether it has a picture.
 
-JupyterLab, Notebook and nbconvert were tried (tests/hosts); GitHub, VS Code and MyST are by their own rules.
+tests/hosts opens a notebook on each of them and finds this; GitHub, VS Code and MyST by their own rules.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ HOSTS = (
     Host("JupyterLab, Notebook 7: running", LIVE, LIVE),
     Host("  opened again, trusted", LIVE, LINE),
     Host("  opened again, not trusted", LINE, LINE),
+    Host("JupyterLite, no kernel", LINE, LINE),
     Host("VS Code: opened again", LINE, LINE),
     Host("GitHub", NOTHING, LINE),
     Host("nbconvert page, online", LIVE, LINE),

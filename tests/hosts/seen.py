@@ -10,10 +10,21 @@ import story
 from PIL import Image
 from playwright.sync_api import Locator, expect
 
+from mllm_widgets.cli.hosts import HOSTS, LIVE, PICTURE
+from mllm_widgets.cli.hosts import seen as told
+
 WIDTH, HEIGHT, GAP = 360, 400, 8  # pixels of each widget in an album
 LARGEST = 60_000  # bytes of an album: they are kept in the repository
 WAIT = 30_000  # milliseconds until a host has drawn what it draws
 SCRIPTS_ERRORS = ("SyntaxError", "TypeError", "ReferenceError", "Traceback")
+
+
+def should_live(host: str, *, state: bool) -> bool:
+    """Whether `mllm-widgets check` says of a host that a widget is live there; where not, it must say that its picture is seen."""
+    (found,) = (one for one in HOSTS if one.name.strip() == host)
+    says = told(found, state=state, picture=True)
+    assert says in (LIVE, PICTURE)
+    return says == LIVE
 
 
 def is_live(area: Locator, name: str) -> None:

@@ -42,6 +42,7 @@ def look(page: Page, html: str, folder: Path, line: str, cells: str, first: int,
 
 @STATES
 def test_vscode(plain_page: Page, stored: dict[bool, Path], pictures: Path, tmp_path: Path, state: bool) -> None:
+    assert not seen.should_live("VS Code: opened again", state=state)
     html = vscode.page(nbformat.read(stored[state], 4))
     album = pictures / "vscode.png"
     look(plain_page, html, tmp_path, jupyter.NOT_RUN, ".cell", story.FIRST, album)
@@ -49,6 +50,7 @@ def test_vscode(plain_page: Page, stored: dict[bool, Path], pictures: Path, tmp_
 
 @STATES
 def test_github(plain_page: Page, stored: dict[bool, Path], pictures: Path, tmp_path: Path, state: bool) -> None:
+    assert not seen.should_live("GitHub", state=state)
     html = github.page(nbformat.read(stored[state], 4))
     assert "<script" not in html
     # with the state the widget's own place is empty: a script that was stripped
@@ -68,6 +70,7 @@ def test_github_refuses_widgets_without_their_state(stored: dict[bool, Path]) ->
 def test_myst(
     plain_page: Page, stored: dict[bool, Path], beside: Path, pictures: Path, tmp_path: Path, state: bool
 ) -> None:
+    assert not seen.should_live("Jupyter Book 2, MyST", state=state)
     html = myst.build(beside / "npm/mystmd/dist/myst.cjs", stored[state], tmp_path)
     line = myst.PLACEHOLDER + jupyter.NOT_RUN
     album = pictures / "myst.png"

@@ -40,6 +40,7 @@ def site(stored: dict[bool, Path], tmp_path_factory: pytest.TempPathFactory) -> 
 def test_opened(browser, site: str, stored: dict[bool, Path], pictures: Path, state: bool) -> None:
     page = browser.new_page(viewport={"width": 900, "height": 2400})
     page.goto(f"{site}/lab/index.html?path={stored[state].name}")
+    assert not seen.should_live("JupyterLite, no kernel", state=state)
     cells = page.locator(".jp-Notebook .jp-Cell")
     shots = {}
     for cell, widget in enumerate(story.CELLS, story.FIRST):

@@ -33,7 +33,7 @@ def test_exported(browser, pages: dict[bool, Path], pictures: Path, beside: Path
     shots = {}
     for cell, widget in enumerate(story.CELLS, story.FIRST):
         output = page.locator(".jp-Cell").nth(cell).locator(".jp-Cell-outputArea")
-        if online and state:
+        if seen.should_live(f"nbconvert page, {'online' if online else 'offline'}", state=state):
             seen.is_live(output, widget)
         else:
             # the state offline: the place of the live view stays empty, under the picture
