@@ -2,6 +2,7 @@
 
 import { type Ink, paint, stripes } from "../lib/canvas";
 import { beyondLimit, blend, colorIndex, colorTable, css } from "../lib/color";
+import { number } from "../lib/format";
 import { drawLegend } from "../lib/legend";
 import { beyond, unknown } from "../lib/marks";
 import type { Pen } from "../lib/pen";
@@ -149,15 +150,11 @@ export function drawScale(
   drawLegend(canvas, {
     color: (share) => color(Math.round(255 * share)),
     ticks: [
-      [0, `−${legendNumber(limit)}`],
+      [0, `−${number(limit)}`],
       [0.5, "0"],
-      [1, `+${legendNumber(limit)}`],
+      [1, `+${number(limit)}`],
     ],
     mark: value === undefined ? Number.NaN : Math.max(-1, Math.min(1, value / limit)) * 0.5 + 0.5,
     ink,
   });
-}
-
-function legendNumber(limit: number): string {
-  return limit >= 0.01 ? String(Number(limit.toFixed(2))) : limit.toExponential(0);
 }

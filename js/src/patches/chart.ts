@@ -8,7 +8,7 @@ import { largestOf, meanOver, shareOf } from "./scale";
 import type { Model, Values } from "./state";
 
 const MOST_LINES = 12; // of single patches; more than that are shown by their mean alone
-const PLACE = { left: 44, right: 6, top: 44, bottom: 36 };
+const PLACE = { left: 54, right: 6, top: 44, bottom: 36 };
 
 export interface Size {
   width: number;
