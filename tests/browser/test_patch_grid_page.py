@@ -87,6 +87,7 @@ def test_every_patch_has_the_colour_and_opacity_python_gives_it(page, tiled, the
     wanted = np.round(255 * cover(marks.share, 0.8)).astype(int)
     found = np.array(inks(page, tiled, list(marks.tokens)))
     clear = np.array([not _in_padding(tiled, token) for token in marks.tokens])
+    clear &= marks.drawn | (scale == "linear")  # what is too small for a logarithmic scale is hatched
     assert clear.sum() > 70
     assert np.abs(found[clear, 3] - wanted[clear]).max() <= 1
     strong = clear & (wanted > 60)  # a canvas keeps colours multiplied by their opacity, and rounds weak ones
