@@ -41,6 +41,7 @@ def test_opened(browser, site: str, stored: dict[bool, Path], pictures: Path, st
     page = browser.new_page(viewport={"width": 900, "height": 2400})
     page.goto(f"{site}/lab/index.html?path={stored[state].name}")
     assert not seen.should_live("JupyterLite, no kernel", state=state)
+    page.locator(".jp-Dialog-button.jp-mod-reject").click(timeout=2 * seen.WAIT)  # it asks which one, and there is none
     cells = page.locator(".jp-Notebook .jp-Cell")
     shots = {}
     for cell, widget in enumerate(story.CELLS, story.FIRST):
