@@ -97,6 +97,8 @@ class Pictured(ipywidgets.Widget if TYPE_CHECKING else object):
     def snapshot(self) -> int:
         """Draw the picture anew in each output that the widget was displayed in: what a reader of the saved notebook sees without a kernel.
 
+        JupyterLab finds these outputs as long as its page is open; after a reload, display the widget anew.
+
         Returns
         -------
         How many outputs there are; 0 for a widget that was displayed in a box only, which has no picture beside it.
