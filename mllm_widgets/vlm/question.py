@@ -51,6 +51,10 @@ class Question:
             raise QuestionError(
                 f"text={self.text!r} is no question: expected a sentence such as 'Which city is this building in?'."
             )
+        if any("\ud800" <= character <= "\udfff" for character in self.text):
+            raise QuestionError(
+                f"text={self.text!r} has half a character (a lone surrogate), which no tokenizer reads; it was probably cut, or decoded wrongly."
+            )
         if isinstance(self.text_constraints, str):
             object.__setattr__(self, "text_constraints", (self.text_constraints,))
         if self.constraint is not None and not isinstance(self.constraint, str):

@@ -22,6 +22,7 @@ from mllm_widgets.bundles import bundle
 from mllm_widgets.errors import WidgetError
 from mllm_widgets.provenance import Provenance
 
+from . import wire
 from .budget import warn_if_large
 from .shots import ASIDE, Shots
 
@@ -190,6 +191,10 @@ class Widget(Pictured, anywidget.AnyWidget):
     @traitlets.default("tools")
     def _tools_default(self) -> str:
         return _tools()
+
+    def get_state(self, key: Any = None, drop_defaults: bool = False) -> dict[str, Any]:
+        """The traits as they are sent and saved; lone surrogates, which no message and no notebook can hold, as their codes."""
+        return wire.sendable(super().get_state(key, drop_defaults))
 
     def set_state(self, sync_data: dict[str, Any]) -> None:
         """Apply what the front end sent."""

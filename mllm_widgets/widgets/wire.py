@@ -78,3 +78,23 @@ def array(wire: dict[str, Any]) -> np.ndarray:
         numbers = wire["offset"] + wire["scale"] * data.astype(np.float64)
         return np.where(data == _NAN, np.nan, numbers).astype(np.float32)
     return data.astype(np.float32) if data.dtype.kind == "f" else data.copy()
+
+
+def sendable(value: Any) -> Any:
+    r"""The same value, its texts without lone surrogates; itself where there are none.
+
+    Examples
+    --------
+    >>> sendable({"rows": ["a", "\ud800"]})
+    {'rows': ['a', '\\ud800']}
+    """
+    if isinstance(value, str):
+        clean = value if value.isascii() else value.encode("utf-8", "backslashreplace").decode("utf-8")
+        return value if clean == value else clean
+    if isinstance(value, dict):
+        made = {sendable(key): sendable(each) for key, each in value.items()}
+        return made if any(made.get(key) is not each for key, each in value.items()) else value
+    if isinstance(value, (list, tuple)):
+        several = [sendable(each) for each in value]
+        return several if any(one is not other for one, other in zip(several, value, strict=True)) else value
+    return value
