@@ -6,6 +6,7 @@ import { number } from "../lib/format";
 import { drawLegend } from "../lib/legend";
 import { beyond, unknown } from "../lib/marks";
 import type { Pen } from "../lib/pen";
+import { cut, widest } from "../lib/text";
 import type { Theme } from "../lib/theme";
 import { cellBox, GAP, type Layout, numbered } from "./layout";
 import { type Cell, isStale, type Model, onShow, type Row, Values } from "./state";
@@ -15,10 +16,10 @@ export const LABEL_SIZE = 12;
 const MARGIN = 2; // of the first cells' rings, which the labels must not cover
 
 export function widestLabel(rows: Row[], font: string): number {
-  const pen = document.createElement("canvas").getContext("2d");
-  if (!pen) return 100;
-  pen.font = `600 ${LABEL_SIZE}px ${font}`; // as bold as a label gets
-  return Math.max(40, ...rows.map(({ label }) => pen.measureText(label).width));
+  return Math.max(
+    40,
+    widest(rows, ({ label }) => label, `600 ${LABEL_SIZE}px ${font}`),
+  ); // as bold as a label gets
 }
 
 export interface Marks {
@@ -55,6 +56,9 @@ function drawCells(pen: Pen, l: Layout, model: Model, theme: Theme, ink: Ink): n
   let drawn = 0;
   const color = colorTable(data);
   const limit = onShow(model).limit;
+  // a style for each entry of the table, made when it is first used: there may be a hundred thousand cells
+  const styles: string[] = [];
+  const pale: string[] = [];
   const gap = l.cellWidth > 12 ? 1 : 0.5;
   model.get("rows").forEach((row, i) => {
     const { x, y } = cellBox(l, { row: i, layer: 0 });
@@ -69,10 +73,12 @@ function drawCells(pen: Pen, l: Layout, model: Model, theme: Theme, ink: Ink): n
         unknown(pen, at, ink.stripes, ink, !isStale(model));
         continue;
       }
-      const own = color(colorIndex(effect, limit));
+      const index = colorIndex(effect, limit);
       const fresh = values.fresh(row, layer);
       if (fresh) drawn++;
-      pen.fillStyle = css(fresh ? own : blend(own, ink.ground, STALE));
+      if (fresh) styles[index] ??= css(color(index));
+      else pale[index] ??= css(blend(color(index), ink.ground, STALE));
+      pen.fillStyle = (fresh ? styles : pale)[index] as string;
       pen.fillRect(at.x, at.y, at.width, at.height);
       const side = beyondLimit(effect, limit);
       if (side) beyond(pen, at, side, ink);
@@ -126,13 +132,6 @@ function ring(pen: Pen, l: Layout, cell: Cell, color: string, width: number, hal
     pen.lineWidth = line;
     pen.strokeRect(x - 0.5, y - 0.5, w, h);
   }
-}
-
-function cut(pen: Pen, text: string, room: number): string {
-  if (pen.measureText(text).width <= room) return text;
-  let end = text.length - 1;
-  while (end > 1 && pen.measureText(`${text.slice(0, end)}…`).width > room) end--;
-  return `${text.slice(0, end)}…`;
 }
 
 /** The colour scale, with a tick where `value` lies. */

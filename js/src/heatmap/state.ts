@@ -74,17 +74,22 @@ export interface Cell {
 export class Values {
   private readonly restored: Float32Array | Uint8Array;
   private readonly isFresh: Float32Array | Uint8Array;
-  private readonly held: boolean;
+  private readonly complete: boolean; // all cells are of the slider's window
+  private readonly coming: boolean; // some are, the fresh ones
+  private readonly corrupted: number;
   private readonly tokens: number;
-  private readonly module: number;
+  private readonly first: number; // of the module's cells
 
-  constructor(private readonly model: Model) {
+  // what a hundred thousand cells ask for is read from the model once
+  constructor(model: Model) {
     const wire = onShow(model).values;
-    this.held = heldAt(model) >= 0;
+    this.complete = heldAt(model) >= 0 || model.get("window") === model.get("shown");
+    this.coming = model.get("computing") === model.get("window");
     this.restored = decoded(wire);
     this.isFresh = decoded(model.get("fresh"));
+    this.corrupted = model.get("corrupted");
     this.tokens = wire.shape[2] ?? 0;
-    this.module = model.get("modules").findIndex(({ key }) => key === model.get("module"));
+    this.first = model.get("modules").findIndex(({ key }) => key === model.get("module")) * model.get("layers");
   }
 
   /** P_restored; NaN where it is not known, or where nothing is traced. */
@@ -93,17 +98,16 @@ export class Values {
   }
 
   effect(row: Row, layer: number): number {
-    return this.at(row, layer) - this.model.get("corrupted");
+    return this.at(row, layer) - this.corrupted;
   }
 
   /** Does the cell belong to the window that the slider shows? */
   fresh(row: Row, layer: number): boolean {
-    if (this.held || this.model.get("window") === this.model.get("shown")) return true;
-    return this.model.get("computing") === this.model.get("window") && this.isFresh[this.index(row, layer)] === 1;
+    return this.complete || (this.coming && this.isFresh[this.index(row, layer)] === 1);
   }
 
   private index(row: Row, layer: number): number {
-    return (this.module * this.model.get("layers") + layer) * this.tokens + row.column;
+    return (this.first + layer) * this.tokens + row.column;
   }
 }
 
@@ -118,14 +122,21 @@ export function onShow(model: Model): { window: number; values: WireTensor; limi
   const at = heldAt(model);
   if (at < 0) return { window: model.get("shown"), values: model.get("values"), limit: model.get("limit") };
   const { values, limits } = model.get("maps") as Maps;
-  const { data, shape } = values;
+  return { window: model.get("window"), values: part(values, at), limit: limits[at] ?? model.get("limit") };
+}
+
+const parts = new WeakMap<WireTensor, Map<number, WireTensor>>();
+
+/** One of several tensors that came as one; the same object each time, so that it is decoded once. */
+function part(whole: WireTensor, at: number): WireTensor {
+  const known = parts.get(whole) ?? new Map<number, WireTensor>();
+  parts.set(whole, known);
+  const { data, shape } = whole;
   const size = data.byteLength / (shape[0] ?? 1);
-  const part = new DataView(data.buffer, data.byteOffset + at * size, size);
-  return {
-    window: model.get("window"),
-    values: { ...values, shape: shape.slice(1), data: part },
-    limit: limits[at] ?? model.get("limit"),
-  };
+  const view = () => new DataView(data.buffer, data.byteOffset + at * size, size);
+  const one = known.get(at) ?? { ...whole, shape: shape.slice(1), data: view() };
+  known.set(at, one);
+  return one;
 }
 
 /** Is the map on show still that of another window than the slider's? */

@@ -1,7 +1,7 @@
 // The traits of mllm_widgets.widgets.PatchGrid, and the patches they tell of.
 
 import type { AnyModel } from "@anywidget/types";
-import { decode, type WireTensor } from "../lib/tensor";
+import { decoded, type WireTensor } from "../lib/tensor";
 
 export interface PatchState {
   version: number;
@@ -68,13 +68,13 @@ export interface Values {
 export function readValues(model: Model): Values {
   const wire = model.get("values");
   const [layers = 0, count = 0] = wire.shape;
-  if (model.get("token") < 0) return { data: decode(wire), layers, count };
+  if (model.get("token") < 0) return { data: decoded(wire), layers, count };
   const size = layers * count;
   const target = model.get("targets").findIndex(({ position }) => position === model.get("token"));
   const data =
     target < 0
       ? new Float32Array(size).fill(Number.NaN)
-      : decode(model.get("stacked")).subarray(target * size, (target + 1) * size);
+      : decoded(model.get("stacked")).subarray(target * size, (target + 1) * size);
   return { data, layers, count };
 }
 
@@ -88,8 +88,8 @@ export function targetName(model: Model): string {
 
 /** The patches of the grids of one kind, by token. */
 export function readPatches(model: Model): Patch[] {
-  const boxes = decode(model.get("boxes"));
-  const places = decode(model.get("places"));
+  const boxes = decoded(model.get("boxes"));
+  const places = decoded(model.get("places"));
   const grids = model.get("grids");
   const patches: Patch[] = [];
   for (let token = 0; token < boxes.length / 4; token++) {
