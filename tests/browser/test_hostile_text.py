@@ -19,7 +19,24 @@ from tests.hostile import EVERYTHING, RUN, SCRIPT, TEXTS, hostile_map, hostile_t
 
 # what is no text for a reader: names that the front end looks things up by
 NAMES = frozenset(
-    ["state", "doing", "kind", "key", "module", "scale", "grid", "tab", "tools", "picture_id", "dtype", "layout", "colors", "image", "data", "version"]
+    [
+        "state",
+        "doing",
+        "kind",
+        "key",
+        "module",
+        "scale",
+        "grid",
+        "tab",
+        "tools",
+        "picture_id",
+        "dtype",
+        "layout",
+        "colors",
+        "image",
+        "data",
+        "version",
+    ]
 )
 
 
