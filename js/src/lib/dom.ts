@@ -1,5 +1,7 @@
 // Elements without HTML strings: tokens and answers are text, never markup.
 
+const MOST = 400; // characters of a text; where it has more, all of it is the element's title
+
 type Attributes = Record<string, string | number | boolean>;
 
 export function element<K extends keyof HTMLElementTagNameMap>(
@@ -12,17 +14,12 @@ export function element<K extends keyof HTMLElementTagNameMap>(
     if (value === true) made.setAttribute(name, "");
     else if (value !== false) made.setAttribute(name, String(value));
   }
-  made.append(...children.map((child) => (typeof child === "string" && tag !== "pre" ? short(made, child) : child)));
+  for (const child of children) {
+    const long = typeof child === "string" && child.length > MOST;
+    if (long) made.title ||= child;
+    made.append(long ? `${child.slice(0, MOST)}…` : child);
+  }
   return made;
-}
-
-const MOST = 400; // characters of one text; the rest is in a title
-
-/** A text that leaves room for others; all of it in the element's title where it is cut. */
-function short(holder: HTMLElement, text: string): string {
-  if (text.length <= MOST) return text;
-  if (!holder.title) holder.title = text;
-  return `${text.slice(0, MOST).replace(/[\ud800-\udbff]$/, "")}…`; // not through the middle of a character
 }
 
 /** An id or group name that no other widget in the page has; a counter would not do, since every widget loads its own copy of this code. */

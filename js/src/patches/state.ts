@@ -93,10 +93,9 @@ export function readPatches(model: Model): Patch[] {
   const grids = model.get("grids");
   const patches: Patch[] = [];
   for (let token = 0; token < boxes.length / 4; token++) {
-    const [left, top, right, bottom] = boxes.subarray(4 * token, 4 * token + 4);
-    const [grid, row, column] = places.subarray(3 * token, 3 * token + 3);
-    if (left === undefined || top === undefined || right === undefined || bottom === undefined) continue;
-    if (grid === undefined || row === undefined || column === undefined || Number.isNaN(grid)) continue;
+    const [left = 0, top = 0, right = 0, bottom = 0] = boxes.subarray(4 * token, 4 * token + 4);
+    const [grid = -1, row = 0, column = 0] = places.subarray(3 * token, 3 * token + 3);
+    // NaN, what is no patch, is none of the grids
     if (grids[grid]?.kind === model.get("grid")) patches.push({ token, left, top, right, bottom, grid, row, column });
   }
   return patches;
