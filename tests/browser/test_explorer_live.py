@@ -314,15 +314,18 @@ def test_a_silent_kernel_is_said(lab: Lab, explorer: Locator) -> None:
 
 
 def turns_without_a_kernel(lab: Lab, explorer: Locator, tab: Locator) -> None:
-    """While the kernel is busy the page turns from tab to tab by itself."""
+    """While the kernel is kept busy the page turns from tab to tab by itself."""
+    flag = lab.server.folder / "tabs-were-turned"
     lab.page.evaluate(
-        """() => { const s = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;
-          window.busy = s.requestExecute({code: "import time; time.sleep(3)", store_history: false}).done; }"""
+        """(code) => { const s = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;
+          window.busy = s.requestExecute({code, store_history: false}).done; }""",
+        f"import os, time\nwhile not os.path.exists({str(flag)!r}): time.sleep(0.05)",
     )
     for name, shown, hidden in (("Look", ".mw-heatmap", ".mw-editing"), ("Edit", ".mw-editing", ".mw-heatmap")):
-        tab.get_by_role("radio", name=name).check(timeout=500)
-        expect(explorer.locator(shown)).to_be_visible(timeout=500)
-        expect(explorer.locator(hidden)).to_be_hidden(timeout=500)
+        tab.get_by_role("radio", name=name).check()
+        expect(explorer.locator(shown)).to_be_visible()
+        expect(explorer.locator(hidden)).to_be_hidden()
+    flag.touch()
     lab.page.evaluate("() => window.busy")
 
 
@@ -334,13 +337,13 @@ def test_the_answer_is_edited_on_a_tab_and_the_views_follow_the_edited_model(lab
     expect(explorer.locator(".mw-asking .mw-thumbnail")).to_be_visible()
     target = editor.get_by_role("textbox", name="target")
     expect(editor.locator(".mw-says b").first).to_have_text("Paris", timeout=20_000)
+    turns_without_a_kernel(lab, explorer, tab)
     target.fill("Rome")
     target.press("Enter")
     expect(editor.locator(".mw-says b").nth(1)).to_have_text("Rome", timeout=20_000)
     assert lab.ask_kernel("print(mw.ask(vlm, question).text)").strip() == "Rome"
     assert faults(lab) == []
     lab.screenshot("explorer-edit", explorer)
-    turns_without_a_kernel(lab, explorer, tab)
     radio = tab.get_by_role("radio", name="Edit")
     radio.focus()
     radio.press("ArrowLeft")
