@@ -207,7 +207,15 @@ def test_show_static_displays_a_picture_and_a_frame(heatmap, monkeypatch):
     assert picture["image/png"][44:112] in framed["text/html"]
 
 
-def test_the_foot_says_where_the_numbers_come_from(heatmap):
+def test_the_foot_says_where_the_numbers_come_from(heatmap, document):
+    elements = Elements(document)
+    foot = dict(zip((t for _, t in elements.all("dt")), (t for _, t in elements.all("dd")), strict=True))
+    assert foot["model"] == "demo"
+    assert foot["question"] == heatmap.question
+    assert (foot["corruption"], foot["window"]) == ("Taj Mahal", "1")
+    assert f"mllm_widgets {mw.__version__}" in foot["versions"]
+    assert re.fullmatch(r"[0-9a-f]{12}", foot["revision"])
+    assert data_of(document)["models"][heatmap.model_id]["state"]["provenance"]["date"] == foot["date"]
     text = pages.page([], {}, title="t", facts={"model": "demo <1>", "seed": "0"})
     assert [t for _, t in Elements(text).all("dt")] == ["model", "seed"]
     assert next(t for _, t in Elements(text).all("dd")) == "demo <1>"

@@ -51,9 +51,9 @@ def mount(view: Shown) -> str:
     return f'<div data-mw-view="{escape(view.model)}">{figure}</div>'
 
 
-def scripts(models: Mapping[str, Any]) -> str:
+def scripts(models: Mapping[str, Any], *, offline: bool = True) -> str:
     """The models as data, and the program that brings them to life; to stand after the views."""
-    return f'<script type="application/json" class="mw-data">{page_data(models)}</script>\n<script type="module">{_program()}</script>'
+    return f'<script type="application/json" class="mw-data">{page_data(models, offline=offline)}</script>\n<script type="module">{_program()}</script>'
 
 
 def style() -> str:

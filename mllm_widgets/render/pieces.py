@@ -81,10 +81,10 @@ def needed(find: Callable[[str], Any], links: Mapping[str, Any], views: Iterable
     return found | {name: links[name] for name, tied in ends.items() if tied <= set(found)}
 
 
-def page_data(models: Mapping[str, Any]) -> str:
+def page_data(models: Mapping[str, Any], *, offline: bool = True) -> str:
     """Models, as Jupyter saves them, in the form that js/src/host/store.ts reads; text that cannot end the script it stands in.
 
-    Programs, style sheets and other long texts are put once, however many models have them.
+    offline: do all widgets say what needs a kernel?  Otherwise those do whose state says so.  Programs, style sheets and other long texts are put once, however many models have them.
     """
     bundles: dict[str, Any] = {}
     texts: dict[str, Any] = {}
@@ -104,7 +104,7 @@ def page_data(models: Mapping[str, Any]) -> str:
             for buffer in model.get("buffers", [])
         ]
         described[name] = entry
-    data = {"version": VERSION, "bundles": bundles, "texts": texts, "models": described}
+    data = {"version": VERSION, "offline": offline, "bundles": bundles, "texts": texts, "models": described}
     return json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -23,6 +24,19 @@ if TYPE_CHECKING:
     from .base import Pictured
 
 WAIT = 15.0  # seconds for what is being computed, so that the page does not show half of it
+FACTS = (
+    "model",
+    "revision",
+    "question",
+    "constraint",
+    "corruption",
+    "window",
+    "lam",
+    "seed",
+    "edits",
+    "date",
+    "versions",
+)
 HEIGHT = 480  # pixels of a frame whose page has not said how high it is
 
 
@@ -95,14 +109,14 @@ def _name(widget: Pictured) -> str:
 
 
 def _facts(widget: Pictured) -> dict[str, str]:
-    """What the foot of the page says: where the numbers come from."""
-    provenance = getattr(widget, "provenance", None) or {}
-    return {
-        name.replace("_", " "): _words(value) for name, value in provenance.items() if value not in (None, "", [], {})
-    }
+    """What the foot of the page says: where the numbers come from; all of it is in the page's data."""
+    made = getattr(widget, "provenance", None) or {}
+    return {name: text for name in FACTS if (text := _words(name, made.get(name)))}
 
 
-def _words(value: Any) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {_words(item)}" for key, item in value.items())
-    return ", ".join(map(_words, value)) if isinstance(value, (list, tuple)) else str(value)
+def _words(name: str, value: Any) -> str:
+    if name == "revision":
+        return str(value or "").removeprefix("sha256:")[:12]
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {item}" for key, item in value.items() if item)
+    return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else "" if value is None else str(value)

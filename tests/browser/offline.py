@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from playwright.sync_api import Browser, Frame, Page, Request, expect
+from playwright.sync_api import Browser, Frame, Page, Route, expect
 
 PLACES = ("file", "frame", "sandbox")
 _AROUND = "<!DOCTYPE html><meta charset=\"utf-8\"><title>around</title><iframe title='page' style='width:100%;height:95vh;border:0' {} srcdoc=\"{}\"></iframe>"
@@ -33,9 +34,19 @@ class Opened:
 
 @contextmanager
 def opened(
-    browser: Browser, file: Path, place: str = "file", *, width: int = 1200, height: int = 900, scripts: bool = True
+    browser: Browser,
+    file: Path,
+    place: str = "file",
+    *,
+    width: int = 1200,
+    height: int = 900,
+    scripts: bool = True,
+    refused: int = 0,
 ) -> Iterator[Opened]:
-    """Open a page; at the end it must have asked for nothing but itself, and no error may have been left uncaught."""
+    """Open a page; at the end it must have asked for nothing but itself, and no error may have been left uncaught.
+
+    refused: how often its policy must have stopped it from asking.
+    """
     context = browser.new_context(viewport={"width": width, "height": height}, java_script_enabled=scripts)
     page = context.new_page()
     first = file
@@ -46,20 +57,24 @@ def opened(
         first.write_text(_AROUND.format(sandbox, text), encoding="utf-8")
     seen = Opened(page, page.main_frame)
 
-    def asked(request: Request) -> None:
-        if not request.url.startswith(("blob:", "data:", "about:")) and request.url != first.as_uri():
-            seen.requests.append(request.url)
+    def answer(route: Route) -> None:
+        """Everything that gets past the page's policy comes here."""
+        if route.request.url == first.as_uri():
+            route.continue_()
+        else:
+            seen.requests.append(route.request.url)
+            route.abort()
 
-    page.on("request", asked)
     page.on("pageerror", lambda error: seen.errors.append(f"{error.message}\n{error.stack}"))
-    # what the policy stopped was tried all the same
-    page.on("console", lambda message: seen.errors.append(message.text) if "Content Security" in message.text else None)
-    page.route("**/*", lambda route: route.continue_() if route.request.url == first.as_uri() else route.abort())
+    stopped: list[str] = []
+    page.on("console", lambda message: stopped.append(message.text) if "Content Security" in message.text else None)
+    page.route("**/*", answer)
     page.goto(first.as_uri())
     seen.document = page.frames[-1]
     if scripts:
-        expect(seen.document.locator("html")).to_have_attribute("data-mw-ready", "1" if place else "", timeout=20_000)
+        expect(seen.document.locator("html")).to_have_attribute("data-mw-ready", re.compile(r"\d"), timeout=20_000)
     yield seen
     assert seen.requests == []
+    assert len(stopped) == refused, stopped
     assert seen.errors == []
     context.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -12,8 +13,10 @@ from offline import PLACES, Opened, opened
 from playwright.sync_api import expect
 
 import mllm_widgets as mw
+from mllm_widgets.cli import main
 from mllm_widgets.render.page import frame
 
+NOTEBOOK = Path(__file__).resolve().parents[2] / "notebooks" / "01_first_trace.ipynb"
 HOSTILE = "</script><img src=x onerror=document.title='hacked'>"
 
 
@@ -21,6 +24,8 @@ HOSTILE = "</script><img src=x onerror=document.title='hacked'>"
 def files(vlm, question, trace, tmp_path_factory) -> dict[str, Path]:
     """One page of each widget, and dark ones of some."""
     folder = tmp_path_factory.mktemp("pages")
+    heatmap = mw.TraceHeatmap(trace)
+    heatmap.freeze(windows=[1, 3, 5])
     explorer = mw.Explorer(vlm, question)
     for tab in ("edit", "look"):  # the tab that was never turned to has nothing to show without a kernel
         explorer.turn_to(tab)
@@ -29,7 +34,7 @@ def files(vlm, question, trace, tmp_path_factory) -> dict[str, Path]:
     panel.make("Rome")
     assert panel.wait(120), panel.error
     widgets = {
-        "heatmap": mw.TraceHeatmap(trace),
+        "heatmap": heatmap,
         "patches": mw.PatchGrid(mw.attention_contributions(vlm, question), layer=3),
         "edit": panel,
         "explorer": explorer,
@@ -67,6 +72,13 @@ def test_heatmap(browser, files, shot, place) -> None:
         expect(seen.document.locator("figure")).to_be_hidden()
         seen.document.get_by_role("radio", name="Self-attention").check()
         expect(map_.get_by_role("radio", checked=True)).to_have_attribute("value", "self_attn")
+        slider = map_.get_by_role("slider", name="window")
+        for window in (3, 5):
+            slider.fill(str(window))
+            expect(slider).to_have_attribute("aria-valuetext", re.compile(f"^{window} layers"))
+            expect(map_.locator("[data-drawn]")).to_have_attribute(
+                "data-drawn", re.compile(f"^window {window}:.*complete")
+            )
         seen.page.mouse.click(*cell(seen, 12, 2))
         seen.page.mouse.move(5, 5)
         expect(map_.get_by_role("tooltip")).to_contain_text("layer 2")
@@ -191,3 +203,50 @@ def test_show_static_gives_way_to_the_frame_and_is_as_high_as_its_page(browser, 
         assert high > 300
         expect(seen.page.locator("iframe")).to_have_css("height", f"{high}px")
         shot(seen, "static")
+
+
+@pytest.fixture(scope="module")
+def notebook(tmp_path_factory) -> Path:
+    """The first notebook as one page."""
+    path = tmp_path_factory.mktemp("notebook") / "first.html"
+    assert main(["export", str(NOTEBOOK), "-o", str(path)]) == 0
+    return path
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_whole_notebook_lives(browser, notebook, shot, place) -> None:
+    with opened(browser, notebook, place) as seen:
+        maps = seen.document.locator(".mw-heatmap")
+        expect(maps).to_have_count(3)
+        expect(seen.document.locator("[data-mw-view] figure").first).to_be_hidden()
+        maps.nth(0).get_by_role("radio", name="Self-attention").check()
+        expect(maps.nth(0).get_by_role("radio", checked=True)).to_have_attribute("value", "self_attn")
+        expect(maps.nth(1).get_by_role("radio", checked=True)).to_have_attribute("value", "self_attn")
+        shot(seen, f"notebook-{place}")
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [400, 1200])
+@pytest.mark.parametrize("name", ["01_first_trace", "03_edit_what_it_knows"])
+def test_the_page_of_a_notebook_can_be_read_by_everybody(browser, tmp_path, shot, name, theme, width) -> None:
+    path = tmp_path / "page.html"
+    assert main(["export", str(NOTEBOOK.with_name(f"{name}.ipynb")), "-o", str(path), "--theme", theme]) == 0
+    with opened(browser, path, width=width) as seen:
+        expect(seen.page.locator("main")).to_have_count(1)
+        expect(seen.page.locator("html")).to_have_attribute("lang", "en")
+        assert faults(seen) == []
+        shot(seen, f"notebook-{name}-{theme}-{width}")
+
+
+def test_scripts_that_a_notebook_brings_along_still_run(browser, tmp_path) -> None:
+    """Such as Bokeh's, inline; and what would be loaded from elsewhere is neither loaded nor asked for."""
+    html = "<div id=there></div><script>document.getElementById('there').textContent = 'ran ' + eval('6 * 7');</script>"
+    far = "<script src='https://example.org/lib.js'></script><img alt='far' src='https://example.org/far.png'>"
+    outputs = [{"output_type": "display_data", "data": {"text/html": text}, "metadata": {}} for text in (html, far)]
+    cell = {"cell_type": "code", "source": "x", "outputs": outputs, "metadata": {}, "execution_count": 1, "id": "a"}
+    (tmp_path / "n.ipynb").write_text(
+        json.dumps({"cells": [cell], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}), "utf-8"
+    )
+    assert main(["export", str(tmp_path / "n.ipynb")]) == 0
+    with opened(browser, tmp_path / "n.html", refused=2) as seen:
+        expect(seen.page.locator("#there")).to_have_text("ran 42")

@@ -20,6 +20,7 @@ interface Described {
 /** As mllm_widgets/render/page.py writes it. */
 export interface PageData {
   version: number;
+  offline: boolean;
   bundles: Record<string, { esm: Piece; css: Piece }>;
   texts: Record<string, Piece>;
   models: Record<string, Described>;
@@ -28,8 +29,6 @@ export interface PageData {
 /** What a bundle exports. */
 export type Bundle = Partial<Record<"initialize" | "render", (props: object) => unknown>>;
 
-// A bundle that knows these says what only a kernel could do; the picture beside a view is the page's own matter.
-const ALONE = { offline: true, picture_id: "" };
 const REFERENCE = "IPY_MODEL_";
 
 export class Store {
@@ -65,7 +64,10 @@ export class Store {
     const { state, texts, buffers, module, name, bundle } = found;
     for (const [trait, key] of Object.entries(texts)) state[trait] = await textOf(this.data.texts[key] ?? { text: "" });
     for (const { path, data } of buffers) put(state, path, new DataView((await bytesOf(data)).buffer));
-    if (module === "anywidget") Object.assign(state, ALONE);
+    if (module === "anywidget") {
+      state.offline = this.data.offline || state.offline; // what only a kernel could do says so
+      state.picture_id = ""; // the picture beside a view is the page's own matter
+    }
     return new Model(id, module, name, bundle, state);
   }
 
