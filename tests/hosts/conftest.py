@@ -42,7 +42,7 @@ def pictures(screenshots: Path) -> Path:
 @pytest.fixture(scope="session")
 def beside() -> Path:
     """What `tools/hosts.sh` fetched; without it the tests are skipped, or fail where they must run (`make test`)."""
-    folder = Path(os.environ.get("MW_HOSTS", Path(sys.prefix) / "hosts"))
+    folder = Path(os.environ.get("MW_HOSTS") or Path(sys.prefix) / "hosts")
     if folder.is_dir():
         return folder
     message = f"there is no {str(folder)!r}: `tools/hosts.sh` makes it, MW_HOSTS names it"
