@@ -20,7 +20,7 @@ class Outputs:
 
     def __init__(self) -> None:
         self.pictures: dict[str, list[str]] = {}
-        self.sizes: list[dict[str, int]] = []
+        self.sizes: list[dict[str, Any]] = []
 
     def display(self, data: Any, raw: bool, metadata: Any = None, display_id: str = "") -> None:
         assert raw
@@ -60,9 +60,8 @@ def test_a_snapshot_puts_the_present_picture_into_every_output(shown, outputs):
     for first, second in outputs.pictures.values():
         assert first != second
         assert base64.b64decode(second) == grid.to_png()
-    assert outputs.sizes[-1] == {
-        name: size // 2 for name, size in zip(("width", "height"), grid.picture().size, strict=True)
-    }
+    width, height = grid.picture().size
+    assert outputs.sizes[-1] == {"width": width // 2, "height": height // 2, "alt": repr(grid)}
 
 
 def test_a_picture_is_known_by_its_widget_whatever_its_size(vlm, question, shown, outputs):
