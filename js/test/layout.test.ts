@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { moved } from "../src/heatmap/cursor";
-import { cellAt, cellBox, layout, numbered } from "../src/heatmap/layout";
+import { cellAt, cellBox, layout, numbered, rowsInSight } from "../src/heatmap/layout";
 
 test("the middle of every cell's box is that cell", () => {
   for (const [available, rows, layers] of [
@@ -53,4 +53,23 @@ test("keys move as in a grid and stop at its edges", () => {
   expect(to("End", true)).toEqual({ row: 4, layer: 7 });
   expect(to("x")).toBeUndefined();
   expect(moved({ row: 0, layer: 0 }, "ArrowLeft", false, 5, 8)).toEqual({ row: 0, layer: 0 });
+});
+
+test("a tall map has the height of a screen, and only the rows in sight are drawn", () => {
+  const l = layout(800, 2880, 32, 90);
+  expect(l.height).toBeGreaterThan(43_000);
+  expect(l.view).toBe(720);
+  const [first, end] = rowsInSight(l, 15_000);
+  expect(cellBox(l, { row: first, layer: 0 }).y).toBeLessThanOrEqual(15_000);
+  expect(cellBox(l, { row: first + 1, layer: 0 }).y).toBeGreaterThan(15_000);
+  expect(cellBox(l, { row: end, layer: 0 }).y).toBeGreaterThanOrEqual(15_000 + 720 - 38);
+  expect(end - first).toBeLessThan(50);
+  expect(rowsInSight(l, l.height - l.view)[1]).toBe(2880);
+});
+
+test("a map of a usual length, and one that is exported, has all its rows in sight", () => {
+  expect(rowsInSight(layout(800, 60, 8, 90), 0)).toEqual([0, 60]);
+  const whole = layout(800, 2880, 32, 90, true);
+  expect(whole.view).toBe(whole.height);
+  expect(rowsInSight(whole, 0)).toEqual([0, 2880]);
 });

@@ -165,7 +165,7 @@ test("every patch can be reached by arrows", () => {
 test("points of the chart are layers", () => {
   expect(layerAt(0, 8, 400)).toBe(0);
   expect(layerAt(399, 8, 400)).toBe(7);
-  expect(layerAt(44 + 350 / 2 + 1, 8, 400)).toBe(4);
+  expect(layerAt(54 + 340 / 2 + 1, 8, 400)).toBe(4);
 });
 
 test("the middle of a box is its middle", () => {

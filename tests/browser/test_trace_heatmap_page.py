@@ -406,3 +406,67 @@ def test_windows_that_are_computed_aside_are_said(page, frozen, screenshots) -> 
     expect(page.locator(".mw-status progress")).to_be_visible()
     expect(page.get_by_role("button", name="Cancel")).to_be_hidden()
     page.screenshot(path=screenshots / "page-freezing.png", full_page=True)
+
+
+@pytest.fixture
+def tall(heatmap) -> dict:
+    """The same question with 900 tokens, one of them in the constraint."""
+    tokens = 900
+    values = np.random.default_rng(0).random((2, 8, tokens), dtype=np.float32)
+    row = {"count": 1, "visual": False, "traced": True, "reason": "", "id": 0}
+    rows = [{**row, "label": f"·word{i}", "position": i, "column": i, "constraint": i == 600} for i in range(tokens)]
+    fresh = np.ones(values.shape, dtype=np.uint8)
+    return {"rows": rows, "layers": 8, "values": wire.tensor(values), "fresh": wire.tensor(fresh), "maps": {}}
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_a_tall_map_scrolls_under_its_layer_numbers(page, heatmap, tall, screenshots, dark) -> None:
+    host(page, heatmap, width=800, height=900, dark=dark, changes=tall)
+    scroller, canvas, grid = (page.locator(name) for name in (".mw-scroller", ".mw-cells", ".mw-grid"))
+    # it opens at the constraint, and the canvas is as high as what is in sight
+    assert 600 * 15 - 720 < scroller.evaluate("e => e.scrollTop") < 600 * 15
+    assert canvas.evaluate("c => c.clientHeight") == 720
+    page.screenshot(path=screenshots / f"page-tall-{'dark' if dark else 'light'}.png", full_page=True)
+    box, at = scroller.bounding_box(), canvas.bounding_box()
+    assert box is not None
+    assert at is not None
+    assert at["y"] == pytest.approx(box["y"], abs=1)  # it stays in sight
+    # what the pointer is at is what the tooltip says
+    scroller.evaluate("e => e.scrollTop = 3000")
+    settle(page)
+    left = at["x"] + at["width"] - 10
+    page.mouse.move(left, box["y"] + 100)
+    expect(page.get_by_role("tooltip")).to_contain_text(f"·word{(3000 + 100 - 2) // 15}")
+    page.mouse.move(left, box["y"] + 710)  # on the layer numbers
+    expect(page.get_by_role("tooltip")).to_be_hidden()
+    # the keyboard keeps its cell in sight
+    grid.focus()
+    page.keyboard.press("Control+End")
+    expect(page.get_by_role("gridcell")).to_contain_text("word899")
+    assert scroller.evaluate("e => e.scrollHeight - e.scrollTop - e.clientHeight") == pytest.approx(0, abs=1)
+    expect(page.get_by_role("tooltip")).to_contain_text("word899")
+    page.keyboard.press("Control+Home")
+    assert scroller.evaluate("e => e.scrollTop") == 0
+
+
+def test_a_tall_map_shows_the_colours_of_its_rows(page, heatmap, tall) -> None:
+    """Whatever is scrolled into sight is drawn as the whole map would be."""
+    host(page, heatmap, width=800, height=900, changes=tall)
+    scroller = page.locator(".mw-scroller")
+    values = wire.array(tall["values"])[0] - heatmap.corrupted
+    table = np.frombuffer(heatmap.colors["mlp"]["light"], dtype=np.uint8).reshape(256, 3)
+    for top in (0, 4507, 900 * 15 + 40 - 720):
+        scroller.evaluate("(e, top) => { e.scrollTop = top; }", top)
+        settle(page)
+        row = (top + 300 - 2) // 15
+        drawn = page.evaluate(
+            """([row, top]) => {
+              const canvas = document.querySelector(".mw-cells"), width = Number(canvas.dataset.cellWidth);
+              const left = parseFloat(canvas.style.width) - 1 - width * 8, y = 2 + (row + 0.5) * 15 - top;
+              const pen = canvas.getContext("2d");
+              return [...Array(8).keys()].map((layer) => [...pen.getImageData(left + (layer + 0.3) * width, y, 1, 1).data.slice(0, 3)]);
+            }""",
+            [row, top],
+        )
+        expected = table[colormaps.color_index(values[:, row], heatmap.limit)]
+        np.testing.assert_array_equal(drawn, expected)

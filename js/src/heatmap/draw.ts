@@ -8,7 +8,7 @@ import { beyond, unknown } from "../lib/marks";
 import type { Pen } from "../lib/pen";
 import { cut, widest } from "../lib/text";
 import type { Theme } from "../lib/theme";
-import { cellBox, GAP, type Layout, numbered } from "./layout";
+import { AXIS, cellBox, GAP, type Layout, numbered, rowsInSight } from "./layout";
 import { type Cell, isStale, type Model, onShow, type Row, Values } from "./state";
 
 const STALE = 0.28; // opacity of what belongs to another window
@@ -28,7 +28,13 @@ export interface Marks {
   pinned: Cell | undefined;
 }
 
-/** Draws everything but the labels; returns how many cells belong to the window on the slider. */
+/** How far the map is scrolled, in pixels. */
+export interface Scrolled {
+  left: number;
+  top: number;
+}
+
+/** Draws everything in sight but the labels; returns how many of its cells belong to the window on the slider. */
 export function drawMap(
   canvas: HTMLCanvasElement,
   l: Layout,
@@ -36,20 +42,37 @@ export function drawMap(
   theme: Theme,
   ink: Ink,
   marks: Marks,
-  scrolled: number,
+  scrolled: Scrolled,
 ): number {
   let fresh = 0;
-  paint(canvas, l.width, l.height, (pen) => {
-    fresh = drawCells(pen, l, model, theme, ink);
-    drawAxis(pen, l, ink, marks, scrolled);
-    if (marks.pinned) ring(pen, l, marks.pinned, ink.text, 2, css(ink.ground));
-    if (marks.cursor)
-      ring(pen, l, marks.cursor, marks.focused ? ink.accent : ink.text, marks.focused ? 3 : 1.5, css(ink.ground));
+  paint(canvas, l.width, l.view, (pen) => {
+    above(pen, l, scrolled.top, l.width, () => {
+      fresh = drawCells(pen, l, model, theme, ink, scrolled.top);
+      if (marks.pinned) ring(pen, l, marks.pinned, ink.text, 2, css(ink.ground));
+      if (marks.cursor)
+        ring(pen, l, marks.cursor, marks.focused ? ink.accent : ink.text, marks.focused ? 3 : 1.5, css(ink.ground));
+    });
+    drawAxis(pen, l, ink, marks, scrolled.left);
   });
   return fresh;
 }
 
-function drawCells(pen: Pen, l: Layout, model: Model, theme: Theme, ink: Ink): number {
+/** Draws rows of a map that is scrolled down, in its own coordinates; those of a tall one end above its layer numbers. */
+function above(pen: Pen, l: Layout, from: number, width: number, draw: () => void): void {
+  if (l.view === l.height) {
+    draw();
+    return;
+  }
+  pen.save();
+  pen.beginPath();
+  pen.rect(0, 0, width, l.view - AXIS);
+  pen.clip();
+  pen.translate(0, -from);
+  draw();
+  pen.restore();
+}
+
+function drawCells(pen: Pen, l: Layout, model: Model, theme: Theme, ink: Ink, from: number): number {
   const values = new Values(model);
   const data = model.get("colors")[model.get("module")]?.[theme];
   if (!data) return 0;
@@ -60,41 +83,52 @@ function drawCells(pen: Pen, l: Layout, model: Model, theme: Theme, ink: Ink): n
   const styles: string[] = [];
   const pale: string[] = [];
   const gap = l.cellWidth > 12 ? 1 : 0.5;
-  model.get("rows").forEach((row, i) => {
-    const { x, y } = cellBox(l, { row: i, layer: 0 });
-    if (!row.traced) {
-      stripes(pen, x, y, l.cellWidth * l.layers - gap, l.cellHeight, ink.stripes);
-      return;
-    }
-    for (let layer = 0; layer < l.layers; layer++) {
-      const effect = values.effect(row, layer);
-      const at = { x: x + layer * l.cellWidth, y, width: l.cellWidth - gap, height: l.cellHeight - gap };
-      if (Number.isNaN(effect)) {
-        unknown(pen, at, ink.stripes, ink, !isStale(model));
-        continue;
+  const [first, end] = rowsInSight(l, from);
+  model
+    .get("rows")
+    .slice(first, end)
+    .forEach((row, place) => {
+      const { x, y } = cellBox(l, { row: first + place, layer: 0 });
+      if (!row.traced) {
+        stripes(pen, x, y, l.cellWidth * l.layers - gap, l.cellHeight, ink.stripes);
+        return;
       }
-      const index = colorIndex(effect, limit);
-      const fresh = values.fresh(row, layer);
-      if (fresh) drawn++;
-      if (fresh) styles[index] ??= css(color(index));
-      else pale[index] ??= css(blend(color(index), ink.ground, STALE));
-      pen.fillStyle = (fresh ? styles : pale)[index] as string;
-      pen.fillRect(at.x, at.y, at.width, at.height);
-      const side = beyondLimit(effect, limit);
-      if (side) beyond(pen, at, side, ink);
-    }
-  });
+      for (let layer = 0; layer < l.layers; layer++) {
+        const effect = values.effect(row, layer);
+        const at = { x: x + layer * l.cellWidth, y, width: l.cellWidth - gap, height: l.cellHeight - gap };
+        if (Number.isNaN(effect)) {
+          unknown(pen, at, ink.stripes, ink, !isStale(model));
+          continue;
+        }
+        const index = colorIndex(effect, limit);
+        const fresh = values.fresh(row, layer);
+        if (fresh) drawn++;
+        if (fresh) styles[index] ??= css(color(index));
+        else pale[index] ??= css(blend(color(index), ink.ground, STALE));
+        pen.fillStyle = (fresh ? styles : pale)[index] as string;
+        pen.fillRect(at.x, at.y, at.width, at.height);
+        const side = beyondLimit(effect, limit);
+        if (side) beyond(pen, at, side, ink);
+      }
+    });
   return drawn;
 }
 
 /** Draws the tokens on a canvas of their own, which stays where it is while the cells scroll under it. */
-export function drawLabels(canvas: HTMLCanvasElement, l: Layout, rows: Row[], ink: Ink, marks: Marks): void {
-  const height = l.top + l.rows * l.cellHeight;
-  paint(canvas, l.left - MARGIN, height, (pen) => {
-    pen.fillStyle = css(ink.ground);
-    pen.fillRect(0, 0, l.left - MARGIN, height);
+export function drawLabels(
+  canvas: HTMLCanvasElement,
+  l: Layout,
+  rows: Row[],
+  ink: Ink,
+  marks: Marks,
+  scrolled: Scrolled,
+): void {
+  const [width, height] = [l.left - MARGIN, l.view - AXIS];
+  const [first, end] = rowsInSight(l, scrolled.top);
+  const draw = (pen: Pen) => {
     pen.textBaseline = "middle";
-    rows.forEach((row, i) => {
+    rows.slice(first, end).forEach((row, place) => {
+      const i = first + place;
       const y = l.top + (i + 0.5) * l.cellHeight;
       const here = marks.cursor?.row === i;
       pen.font = `${here || row.constraint ? "600 " : ""}${LABEL_SIZE}px ${ink.font}`;
@@ -103,11 +137,16 @@ export function drawLabels(canvas: HTMLCanvasElement, l: Layout, rows: Row[], in
       pen.textAlign = "right";
       pen.fillText(cut(pen, row.label, l.left - GAP), l.left - GAP, y);
     });
+  };
+  paint(canvas, width, height, (pen) => {
+    pen.fillStyle = css(ink.ground);
+    pen.fillRect(0, 0, width, height);
+    above(pen, l, scrolled.top, width, () => draw(pen));
   });
 }
 
 function drawAxis(pen: Pen, l: Layout, ink: Ink, marks: Marks, scrolled: number): void {
-  const y = l.top + l.rows * l.cellHeight;
+  const y = l.view - AXIS;
   pen.textAlign = "center";
   for (const layer of numbered(l)) {
     if ((layer + 0.5) * l.cellWidth < scrolled) continue; // half a number under the labels would be another number

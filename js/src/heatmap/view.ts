@@ -1,7 +1,6 @@
 // The map itself: canvas, pointer, keyboard, tooltip, legend.
 
 import { inkOf } from "../lib/canvas";
-import { beyondLimit } from "../lib/color";
 import { copyText } from "../lib/copy";
 import { element, perFrame } from "../lib/dom";
 import { canvasGrid, redrawWith } from "../lib/grid";
@@ -9,9 +8,10 @@ import { themeOf } from "../lib/theme";
 import { Tooltip } from "../lib/tooltip";
 import { moved } from "./cursor";
 import { drawLabels, drawMap, drawScale, widestLabel } from "./draw";
-import { cellAt, cellBox, layout } from "./layout";
+import { AXIS, cellAt, cellBox, type Layout, layout } from "./layout";
+import { overview } from "./overview";
 import type { Cell, Model } from "./state";
-import { cellOf, isStale, onShow, Values } from "./state";
+import { cellOf, isStale, Values } from "./state";
 import { asSentence, describe, summary } from "./words";
 
 const KEYS = "Arrows move, Enter pins; ? lists all keys.";
@@ -45,14 +45,16 @@ export function mapView(
   let cursor: Cell = startOf(model);
   let dismissed = model.get("token") >= 0; // a cell that nobody has pointed at here says nothing yet
   let pinning = false;
+  let opened = false; // was a tall map scrolled to where there is something to see?
   const pinned = (): Cell | undefined => {
     const [row, layer] = model.get("selected");
     return row === undefined || layer === undefined ? undefined : { row, layer };
   };
-  /** Is a cell neither scrolled away to the right nor under the labels? */
+  /** Is a cell neither scrolled away nor under the labels or the layer numbers? */
   const inSight = (cell: Cell) => {
-    const middle = cellBox(place, cell).x + place.cellWidth / 2 - scroller.scrollLeft;
-    return middle > place.left && middle < scroller.clientWidth;
+    const { x, y, width, height } = cellBox(place, cell);
+    const [across, down] = [x + width / 2 - scroller.scrollLeft, y + height / 2 - scroller.scrollTop];
+    return across > place.left && across < scroller.clientWidth && down > 0 && down < place.view - AXIS + 2;
   };
   const active = () => pointer ?? (focused() ? cursor : pinned());
 
@@ -62,11 +64,19 @@ export function mapView(
     root.dataset.theme = theme;
     const ink = inkOf(root);
     const rows = model.get("rows");
-    place = layout(box.clientWidth, rows.length, model.get("layers"), widestLabel(rows, ink.font));
+    const whole = root.closest(".mw-print") !== null;
+    place = layout(box.clientWidth, rows.length, model.get("layers"), widestLabel(rows, ink.font), whole);
+    const tall = place.view < place.height;
+    scroller.classList.toggle("mw-tall", tall);
+    scroller.style.gridTemplateRows = tall ? `${place.height}px` : "";
+    scroller.style.maxHeight = tall ? `${place.view + scroller.offsetHeight - scroller.clientHeight}px` : "";
+    if (tall && !opened) reveal(scroller, place, startOf(model));
+    opened = true;
     const at = active();
     const marks = { cursor: at, focused: focused() && !pointer, pinned: pinned() };
-    const fresh = drawMap(canvas, place, model, theme, ink, marks, scroller.scrollLeft);
-    drawLabels(labels, place, rows, ink, marks);
+    const scrolled = { left: scroller.scrollLeft, top: scroller.scrollTop };
+    const fresh = drawMap(canvas, place, model, theme, ink, marks, scrolled);
+    drawLabels(labels, place, rows, ink, marks, scrolled);
     scroller.classList.toggle("mw-scrolled", scroller.scrollLeft > 0);
     // what the canvas holds now, for tests and benchmarks, which cannot read it otherwise
     box.dataset.drawn = `window ${model.get("window")}: ${fresh} cells${isStale(model) ? "" : ", complete"}`;
@@ -74,8 +84,8 @@ export function mapView(
     const row = at && rows[at.row];
     drawScale(legend, model, theme, ink, at && row ? new Values(model).effect(row, at.layer) : undefined);
     caption.textContent = reason(model);
-    grid.style.width = canvas.style.width;
-    grid.style.height = canvas.style.height;
+    grid.style.width = `${place.width}px`;
+    grid.style.height = `${place.height}px`;
     grid.setAttribute("aria-rowcount", String(rows.length));
     grid.setAttribute("aria-colcount", String(model.get("layers")));
     grid.setAttribute("aria-label", summary(model));
@@ -84,7 +94,11 @@ export function mapView(
     cellNode.setAttribute("aria-colindex", String(cursor.layer + 1));
     if (at && !dismissed && inSight(at)) {
       const on = cellBox(place, at);
-      tooltip.show(describe(model, at), `layer ${at.layer}`, { ...on, x: on.x - scroller.scrollLeft });
+      tooltip.show(describe(model, at), `layer ${at.layer}`, {
+        ...on,
+        x: on.x - scrolled.left,
+        y: on.y - scrolled.top,
+      });
     } else tooltip.hide();
   };
   const redraw = perFrame(draw, signal);
@@ -100,8 +114,10 @@ export function mapView(
     pinning = false;
     model.save_changes();
   };
-  const under = (event: PointerEvent | MouseEvent) =>
-    event.offsetX - scroller.scrollLeft < place.left ? undefined : cellAt(place, event.offsetX, event.offsetY);
+  const under = ({ offsetX: x, offsetY: y }: PointerEvent | MouseEvent) => {
+    const covered = x - scroller.scrollLeft < place.left || y - scroller.scrollTop > place.view - AXIS;
+    return covered ? undefined : cellAt(place, x, y);
+  };
   const copy = async (cell: Cell) => {
     said.textContent = await copied(model, cell);
   };
@@ -130,7 +146,7 @@ export function mapView(
       cursor = to;
       pointer = undefined;
       dismissed = false;
-      reveal(scroller, cellBox(place, cursor), place.left);
+      reveal(scroller, place, cursor);
     } else if (key === "Enter" || key === " ") pin(cursor);
     else if (key === "Escape") {
       dismissed = true;
@@ -158,11 +174,14 @@ export function mapView(
   return { nodes: [box, foot], update: redraw };
 }
 
-/** Scrolls a wide map sideways so that a cell is in sight, beside the labels and not under them. */
-function reveal(scroller: HTMLElement, { x, width }: { x: number; width: number }, labels: number): void {
+/** Scrolls a wide or tall map so that a cell is in sight, and neither under the labels nor under the layer numbers. */
+function reveal(scroller: HTMLElement, place: Layout, cell: Cell): void {
+  const { x, y, width, height } = cellBox(place, cell);
   const last = x + width + 1 - scroller.clientWidth;
-  const first = x - labels;
+  const first = x - place.left;
   scroller.scrollLeft = Math.min(Math.max(scroller.scrollLeft, last), first);
+  const lowest = y + height + AXIS - place.view;
+  scroller.scrollTop = Math.min(Math.max(scroller.scrollTop, lowest), y - place.top);
 }
 
 /** The keyboard begins at the last constraint token, where there is something to see. */
@@ -188,18 +207,14 @@ function nextModule(model: Model): void {
   model.save_changes();
 }
 
-/** Why rows are striped; with a corrupted picture the row of visual tokens has a reason of its own. */
-/** What the marks mean, those that are there. */
+/** What the marks mean, those that are there: why rows are striped (the row of visual tokens has a reason of its own), and what is drawn on cells. */
 function reason(model: Model): string {
   const untraced = model.get("rows").filter(({ traced }) => !traced);
   const reasons = [...new Set(untraced.map((row) => row.reason))].filter(Boolean);
   const parts = reasons.length ? [`Striped rows: ${reasons.join("; ")}.`] : [];
   if (isStale(model)) return parts.join("");
-  const values = new Values(model);
-  const layers = Array.from({ length: model.get("layers") }, (_, layer) => layer);
-  const traced = model.get("rows").filter((row) => row.traced);
-  const effects = traced.flatMap((row) => layers.map((layer) => values.effect(row, layer)));
-  if (effects.some(Number.isNaN)) parts.push("Crossed: not known.");
-  if (effects.some((effect) => beyondLimit(effect, onShow(model).limit))) parts.push("Triangle: beyond the scale.");
+  const { unknown, outside } = overview(model);
+  if (unknown) parts.push("Crossed: not known.");
+  if (outside) parts.push("Triangle: beyond the scale.");
   return parts.join(" ");
 }

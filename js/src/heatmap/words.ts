@@ -3,6 +3,7 @@
 import { layerRange, number, percent, signed, windowLayers } from "../lib/format";
 import { ROUNDED } from "../lib/tensor";
 import type { Words } from "../lib/tooltip";
+import { overview } from "./overview";
 import { type Cell, type Model, rounded, Values } from "./state";
 
 export function describe(model: Model, cell: Cell): Words {
@@ -48,16 +49,7 @@ export function asSentence(model: Model, cell: Cell): string {
 
 /** The largest effect of the module on show: the map in one sentence. */
 export function summary(model: Model): string {
-  const values = new Values(model);
-  let best: { effect: number; cell: Cell } | undefined;
-  model.get("rows").forEach((row, index) => {
-    if (!row.traced) return;
-    for (let layer = 0; layer < model.get("layers"); layer++) {
-      const effect = values.effect(row, layer);
-      if (!Number.isNaN(effect) && effect > (best?.effect ?? Number.NEGATIVE_INFINITY))
-        best = { effect, cell: { row: index, layer } };
-    }
-  });
+  const { best } = overview(model);
   const size = `Map of ${model.get("layers")} layers by ${model.get("rows").length} rows of tokens.`;
   if (!best) return size;
   const label = model.get("rows")[best.cell.row]?.label ?? "";
