@@ -13,7 +13,6 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-import marimo
 import nbformat
 import pytest
 import seen
@@ -21,7 +20,10 @@ import story
 from lab import free_port
 from playwright.sync_api import Page, Route, expect
 
-FRONT_END = Path(marimo.__file__).parent / "_static"  # the npm package @marimo-team/frontend is made of the same files
+# found and not imported: nnsight gives every object a `save`, after which marimo's settings cannot be made in the same process
+FRONT_END = (
+    Path(str(importlib.util.find_spec("marimo").origin)).parent / "_static"
+)  # the npm package @marimo-team/frontend is made of the same files
 PATIENCE = 120_000  # milliseconds for all cells to run
 
 

@@ -70,7 +70,7 @@ export function mapView(
     scroller.classList.toggle("mw-tall", tall);
     scroller.style.gridTemplateRows = tall ? `${place.height}px` : "";
     scroller.style.maxHeight = tall ? `${place.view + scroller.offsetHeight - scroller.clientHeight}px` : "";
-    if (tall && !opened) reveal(scroller, place, startOf(model));
+    if (tall && !opened) scroller.scrollTop = cellBox(place, startOf(model)).y - place.view / 2;
     opened = true;
     const at = active();
     const marks = { cursor: at, focused: focused() && !pointer, pinned: pinned() };
