@@ -11,6 +11,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from importlib.metadata import distribution
 from pathlib import Path
 
 import nbformat
@@ -21,8 +22,8 @@ from lab import free_port
 from playwright.sync_api import Page, Route, expect
 
 # found and not imported: nnsight gives every object a `save`, after which marimo's settings cannot be made in the same process
-FRONT_END = (
-    Path(str(importlib.util.find_spec("marimo").origin)).parent / "_static"
+FRONT_END = Path(
+    str(distribution("marimo").locate_file("marimo/_static"))
 )  # the npm package @marimo-team/frontend is made of the same files
 PATIENCE = 120_000  # milliseconds for all cells to run
 
