@@ -41,7 +41,8 @@ function render({ model, el, signal }: RenderProps<HeatmapState>): void {
   for (const name of WATCHED) model.on(`change:${name}`, update);
   onKernel(model, update, signal);
   replacePicture(model, signal);
-  update();
+  steering.update();
+  map.draw(); // where the page is laid out already, its next frame has the map
 }
 
 function heading(model: Model): HTMLElement {

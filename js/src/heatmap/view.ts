@@ -20,7 +20,7 @@ export function mapView(
   model: Model,
   root: HTMLElement,
   signal: AbortSignal,
-): { nodes: HTMLElement[]; update: () => void } {
+): { nodes: HTMLElement[]; draw: () => void; update: () => void } {
   const canvas = element("canvas", { class: "mw-cells", "aria-hidden": "true" });
   const { node: grid, cell: cellNode, focused, listen, keys: hearKeys } = canvasGrid({}, () => redraw(), signal);
   const labels = element("canvas", { class: "mw-labels", "aria-hidden": "true" });
@@ -171,7 +171,7 @@ export function mapView(
 
   redrawWith(box, redraw, signal);
   scroller.addEventListener("scroll", redraw, { signal });
-  return { nodes: [box, foot], update: redraw };
+  return { nodes: [box, foot], draw, update: redraw };
 }
 
 /** Scrolls a wide or tall map so that a cell is in sight, and neither under the labels nor under the layer numbers. */
