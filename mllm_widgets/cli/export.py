@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import copy
+import io
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from PIL import Image
 
 from mllm_widgets.errors import NotebookError
 from mllm_widgets.render.page import Shown, mount
@@ -138,9 +141,12 @@ def _with_mounts(notebook: dict[str, Any], here: dict[str, Any]) -> tuple[dict[s
 
 
 def _shown(model: str, output: dict[str, Any]) -> Shown:
-    size = output.get("metadata", {}).get("image/png", {})
-    width, height = (2 * int(size.get(name) or 0) for name in ("width", "height"))
-    return Shown(model, picture_of(output), text_of(output).strip(), (width, height))
+    picture = picture_of(output)
+    try:
+        size = Image.open(io.BytesIO(picture)).size
+    except OSError:  # a damaged one: the page shows what a browser makes of it
+        size = (0, 0)
+    return Shown(model, picture, text_of(output).strip(), size)
 
 
 def _set_formulas(output: dict[str, Any]) -> None:

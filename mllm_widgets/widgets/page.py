@@ -76,7 +76,7 @@ def show(widget: Pictured, height: int | None, theme: str) -> None:
     if shown.picture is not None:
         png = base64.b64encode(shown.picture).decode()
         mark = png[SIGNATURE]
-        size = {"image/png": {"width": shown.size[0] // 2, "height": shown.size[1] // 2}}
+        size = {"image/png": {"width": shown.size[0] // 2, "alt": shown.alt}}
         display({"image/png": png, "text/plain": shown.alt}, metadata=size, raw=True)
     html = frame(document, name=uuid4().hex, title=_name(widget), height=height or HEIGHT, picture=mark)
     display({"text/html": html, "text/plain": "(the same, to be used: trust the notebook)"}, raw=True)

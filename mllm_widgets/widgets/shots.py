@@ -113,7 +113,8 @@ class Shots:
     def _draw(self) -> tuple[dict[str, str], dict[str, Any]]:
         """A mimebundle of the present picture, and its size on the page and words for who cannot see it."""
         data = self._widget.to_png()
-        width, height = Image.open(io.BytesIO(data)).size  # two pixels for each one on the page
+        width = Image.open(io.BytesIO(data)).width  # two pixels for each one on the page
         words = repr(self._widget)
-        size = {"image/png": {"width": width // 2, "height": height // 2, "alt": words}}
+        # no height: where the page is narrower the browser finds the one that keeps the proportions
+        size = {"image/png": {"width": width // 2, "alt": words}}
         return {"image/png": base64.b64encode(data).decode(), "text/plain": words}, size
