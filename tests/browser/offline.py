@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from host import AXE
 from playwright.sync_api import Browser, Frame, Page, Route, expect
 
 PLACES = ("file", "frame", "sandbox")
@@ -78,3 +79,12 @@ def opened(
     assert len(stopped) == refused, stopped
     assert seen.errors == []
     context.close()
+
+
+def faults(seen: Opened) -> list[str]:
+    """What axe-core finds wrong with the whole document, the smaller matters left out."""
+    seen.document.evaluate(AXE.read_text(encoding="utf-8"))  # not as a script of the page, which forbids others
+    found = seen.document.evaluate("async () => (await axe.run()).violations")
+    return [
+        f"{v['id']}: {v['help']} {v['nodes'][0]['html'][:200]}" for v in found if v["impact"] in ("serious", "critical")
+    ]

@@ -8,8 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from host import AXE
-from offline import PLACES, Opened, opened
+from offline import PLACES, Opened, faults, opened
 from playwright.sync_api import expect
 
 import mllm_widgets as mw
@@ -134,15 +133,6 @@ def test_a_page_fits_and_can_be_read_by_everybody(browser, files, shot, name, wi
         assert seen.page.evaluate("document.documentElement.scrollWidth") <= width
         assert faults(seen) == []
         shot(seen, f"{name}-{width}")
-
-
-def faults(seen: Opened) -> list[str]:
-    """What axe-core finds wrong with the whole document, the smaller matters left out."""
-    seen.document.evaluate(AXE.read_text(encoding="utf-8"))  # not as a script of the page, which forbids others
-    found = seen.document.evaluate("async () => (await axe.run()).violations")
-    return [
-        f"{v['id']}: {v['help']} {v['nodes'][0]['html'][:200]}" for v in found if v["impact"] in ("serious", "critical")
-    ]
 
 
 def test_without_javascript_there_is_the_picture(browser, files, shot) -> None:
