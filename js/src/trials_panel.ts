@@ -138,7 +138,7 @@ function cell(model: TrialsModel, value: number, color: (index: number) => Rgb):
   const words = signed(value);
   const node = element("td", { title: words, "data-value": value });
   node.style.background = css(ground);
-  node.style.color = luminance(ground) > 0.4 ? "#111" : "#fff";
+  node.style.color = luminance(ground) > 0.18 ? "#000" : "#fff"; // where both can be read equally well
   node.classList.toggle("mw-written", model.get("layers") <= WRITTEN);
   node.append(model.get("layers") <= WRITTEN ? short(value) : element("span", { class: "mw-sr" }, words));
   return node;

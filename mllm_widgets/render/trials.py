@@ -83,5 +83,5 @@ def _short(value: float) -> str:
 
 
 def _ink(ground: np.ndarray) -> str:
-    """What can be read on a colour."""
-    return INK if float(np.dot((0.2126, 0.7152, 0.0722), (ground / 255) ** 2.2)) > 0.4 else "white"
+    """What can be read on a colour; js/src/trials_panel.ts says the same."""
+    return "black" if float(np.dot((0.2126, 0.7152, 0.0722), (ground / 255) ** 2.2)) > 0.18 else "white"

@@ -97,6 +97,15 @@ def test_the_switch_says_what_the_kernel_says_not_what_was_clicked(page, panel) 
     expect(page.locator(".mw-is")).to_have_text("The model is as it was loaded.")
 
 
+def test_an_edit_in_the_weights_applies(page, panel) -> None:
+    rows = [{**row, "applied": False, "baked": row["id"] == panel.current} for row in panel.rows]
+    host(page, panel, changes={"rows": rows})
+    title = page.locator(".mw-column h4").nth(1)
+    expect(title).to_have_text(re.compile("^Edited, λ [0-9.]+$"))
+    receive(page, rows=[{**row, "baked": False} for row in rows])
+    expect(title).to_contain_text("(not applied)")
+
+
 def test_the_switch_stays_in_sight(page, panel) -> None:
     host(page, panel, height=500)
     page.mouse.wheel(0, 900)

@@ -25,7 +25,8 @@ export function answers(model: EditModel) {
     }
     const sweep = sweepOf(cache, now.result);
     const top = sweep.top(now.at, 0);
-    const applied = model.get("rows").find(({ id }) => id === model.get("current"))?.applied;
+    const row = model.get("rows").find(({ id }) => id === model.get("current"));
+    const applied = row?.applied || row?.baked;
     const after = column(
       `Edited, λ ${lamName(now.result.lams[now.at] ?? 0)}${applied ? "" : " (not applied)"}`,
       begun(word(top[0]), now.result.target),
