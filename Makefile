@@ -26,7 +26,7 @@ BUNDLES := $(patsubst %,mllm_widgets/static/%.js,trace_heatmap patch_grid questi
 JS_SOURCES := $(shell find js/src -type f 2>/dev/null) $(wildcard js/*.mjs js/*.json js/*.ts)
 FIRST_NOTEBOOK := notebooks/01_first_trace.ipynb
 
-.PHONY: help lab test quick lint js js-test pytest hosts install golden notebooks clean
+.PHONY: help lab test quick lint js js-test pytest hosts install golden notebooks gallery clean
 
 help: ## list the targets
 	@echo "mllm_widgets: make TARGET"
@@ -68,8 +68,11 @@ install: $(VENV)/.lab js ## the virtual environment with the package and Jupyter
 notebooks: $(VENV)/.dev js ## run the notebooks in place and keep their outputs
 	$(BIN)/python tools/execute_notebooks.py notebooks/*.ipynb
 
+gallery: $(VENV)/.lab js ## every widget in every state on one page, build/gallery.html, which needs no network
+	$(BIN)/python -m tools.gallery build/gallery.html
+
 clean: ## remove what make has made
-	rm -rf $(VENV) js/node_modules mllm_widgets/static dist .pytest_cache .ruff_cache
+	rm -rf $(VENV) js/node_modules mllm_widgets/static build dist .pytest_cache .ruff_cache
 
 $(VENV)/.python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \

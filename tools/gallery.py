@@ -139,7 +139,7 @@ def explorer(gallery: Gallery, vlm: Any, question: Any) -> None:
     )
     view = mw.Explorer(vlm, question)
     view.wait()
-    view.select(patches=[27, 28, 35, 36])
+    view.select(patches=[43, 44, 51, 52])
     view.trace_patches()
     view.block_patches()
     view.turn_to("edit")
@@ -173,10 +173,10 @@ def heatmaps(gallery: Gallery) -> None:
     gallery.card("A cell is pinned", heatmap, selected=[row, 3], token=at, layer=3)
     before, after = trace.restored.values, made_up.trace(window=3).restored.values
     done = np.arange(trace.layers)[:, None] < trace.layers // 2
-    half = {"values": wire.tensor(np.where(done, after, before)), "fresh": _marks(done, before)}
+    half: dict[str, Any] = {"values": wire.tensor(np.where(done, after, before)), "fresh": _marks(done, before)}
     asked = {"window": 3, "computing": 3, "state": "running", "progress": 0.47}
     gallery.card("Window 3 is half-way there", heatmap, **asked, **half)
-    first = {**half, "values": wire.tensor(np.where(done, before, np.nan))}
+    first: dict[str, Any] = {**half, "values": wire.tensor(np.where(done, before, np.nan))}
     gallery.card("The first map of all", heatmap, **first, computing=1, shown=0, state="running", progress=0.47)
     old = {"window": 3, "fresh": _marks(False, before)}
     gallery.card("The model is in use", heatmap, **old, computing=3, state="waiting", message="the model is in use")
