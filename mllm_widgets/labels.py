@@ -66,13 +66,13 @@ def window_name(window: int) -> str:
     Examples
     --------
     >>> window_name(1), window_name(3), window_name(4)
-    ('1 layer: l', '3 layers: l-1 … l+1', '4 layers: l-2 … l+1')
+    ('1 layer: l', '3 layers: l−1 … l+1', '4 layers: l−2 … l+1')
     """
     if window == 1:
         return "1 layer: l"
     before = window // 2
     after = window - before - 1
-    return f"{window} layers: l-{before} … l" + (f"+{after}" if after else "")
+    return f"{window} layers: l−{before} … l" + (f"+{after}" if after else "")
 
 
 def measured(measure: str, answer: str) -> str:

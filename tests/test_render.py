@@ -132,7 +132,7 @@ def test_the_words_are_those_of_the_trace(trace, monkeypatch):
     words = words_of(dataclasses.replace(trace, window=3), monkeypatch, "self_attn")
     assert words["title"] == "What is the city of this building?"
     assert words["subtitle"].startswith(
-        "Self-attention, 3 layers: l-1 … l+1.  P(Paris): clean 0.999, with “Taj Mahal” 1.44e−7"
+        "Self-attention, 3 layers: l−1 … l+1.  P(Paris): clean 0.999, with “Taj Mahal” 1.44e−7"
     )
     assert [words["names"][i] for i in words["marked"]] == ["·this", "·building"]
     assert words["names"][5] == "\\n"
