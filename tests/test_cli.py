@@ -240,6 +240,18 @@ def test_the_state_goes_and_everything_else_stays(tmp_path, capsys):
     assert "-o FILE, or --in-place" in capsys.readouterr().err
 
 
+def test_a_notebook_changed_in_place_is_whole_whatever_is_in_it(store, capsys):
+    path = store([output(text="half \ud83d")], state=("a" * 32,))
+    path.chmod(0o600)
+    assert main(["export", "--strip-state", str(path), "--in-place"]) == 0
+    assert json.loads(path.read_text("utf-8"))["cells"][0]["outputs"][0]["data"]["text/plain"] == "half \ud83d"
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert [other.name for other in path.parent.iterdir()] == [path.name]
+    capsys.readouterr()
+    assert main(["export", "--strip-state", "--execute", str(path), "--in-place"]) == 2
+    assert "expected one of the two" in capsys.readouterr().err
+
+
 # --- check --------------------------------------------------------------------------------------------------------------------
 
 

@@ -14,6 +14,7 @@ from PIL import Image
 from mllm_widgets.errors import NotebookError
 from mllm_widgets.render.page import Shown, mount
 from mllm_widgets.render.pieces import links_of, needed
+from mllm_widgets.saving.places import written
 
 from .notebook import displays, models, picture_of, read, text_of, write
 
@@ -35,7 +36,7 @@ def export(path: Path, to: Path, *, execute: bool = False, theme: str = "light",
 
     Raises
     ------
-    NotebookError: for what is no notebook, a cell that fails, or where nbconvert is missing.
+    NotebookError: for what is no notebook, a cell that fails, or where nbconvert is missing. SaveError: where nothing can be written.
     """
     try:
         from .convert import notebook_page
@@ -57,7 +58,7 @@ def export(path: Path, to: Path, *, execute: bool = False, theme: str = "light",
     )
     if outside:
         notes.append(f"the page loads nothing from elsewhere, so this is missing in it: {', '.join(outside)}.")
-    to.write_text(page, encoding="utf-8")
+    written(to.resolve(), lambda part: part.write_text(page, encoding="utf-8", errors="backslashreplace"))
     return Exported(live, pictures, unseen, tuple(notes))
 
 
@@ -66,7 +67,7 @@ def strip_state(path: Path, to: Path) -> int:
 
     Raises
     ------
-    NotebookError: for what is no notebook.
+    NotebookError: for what is no notebook. SaveError: where nothing can be written.
     """
     notebook = read(path)
     before = path.stat().st_size

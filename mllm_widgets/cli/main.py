@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mllm_widgets import __version__
-from mllm_widgets.errors import NotebookError
+from mllm_widgets.errors import NotebookError, SaveError
 from mllm_widgets.render.page import THEMES
 
 DONE, UNSEEN, FAILED = 0, 1, 2
@@ -48,10 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return DONE
     try:
         return given.run(given)
-    except NotebookError as error:
+    except (NotebookError, SaveError) as error:
         print(f"mllm-widgets: {error}", file=sys.stderr)  # noqa: T201
-    except OSError as error:
-        print(f"mllm-widgets: {error.filename!r} cannot be written: {error.strerror}.", file=sys.stderr)  # noqa: T201
     return FAILED
 
 
@@ -83,6 +81,8 @@ def _export(given: argparse.Namespace) -> int:
     from .export import export, strip_state
 
     if given.strip_state:
+        if given.execute:
+            raise NotebookError("--strip-state takes away what --execute makes; expected one of the two.")
         if bool(given.output) == given.in_place:
             raise NotebookError(
                 "--strip-state writes a notebook: say where with -o FILE, or --in-place to change it itself."

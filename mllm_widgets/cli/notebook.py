@@ -13,6 +13,7 @@ from typing import Any
 
 from mllm_widgets.errors import NotebookError
 from mllm_widgets.render.pieces import STATE, VIEW
+from mllm_widgets.saving.places import written
 
 
 @dataclass(frozen=True)
@@ -55,8 +56,15 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def write(notebook: dict[str, Any], path: Path) -> None:
-    """Store a notebook as Jupyter lays it out."""
-    path.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    """Store a notebook as Jupyter lays it out, whole or not at all.
+
+    Raises
+    ------
+    SaveError: where nothing can be written.
+    """
+    text = json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
+    # a lone surrogate, which UTF-8 does not have, stands in JSON as its escape
+    written(path.resolve(), lambda part: part.write_text(text, encoding="utf-8", errors="backslashreplace"))
 
 
 def models(notebook: dict[str, Any]) -> dict[str, Any]:

@@ -29,7 +29,7 @@ def write(place: Path, head: dict[str, Any], fields: dict[str, Any]) -> None:
 
 
 def read(place: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """(head, fields) of a file; arrays are still as they are written.  What is no JSON object raises ValueError."""
+    """(head, fields) of a file; arrays are still as they are written.  What is no JSON, or no object, raises some error."""
     found = json.loads(place.read_text(encoding="utf-8"))
     if not isinstance(found, dict):
         raise TypeError("it is no JSON object")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -36,6 +37,8 @@ def written(place: Path, write: Callable[[Path], Any]) -> None:
     part = place.with_name(f".{place.name}.{os.getpid()}.{threading.get_ident()}.part")
     try:
         write(part)
+        if place.exists():
+            shutil.copymode(place, part)
         part.replace(place)
     except OSError as error:
         why = "its folder does not exist" if not place.parent.is_dir() else error.strerror or error
