@@ -99,6 +99,12 @@ def test_an_interrupted_freeze_leaves_everything_as_it_was(heatmap, monkeypatch,
     assert heatmap.shown == 3, "what was computed by then is known"
 
 
+def test_what_was_computed_when_freezing_began_is_not_said_for_ever(heatmap):
+    heatmap.publish(state="running", message="computing window 4", progress=0.5)  # and done before freezing is
+    heatmap.freeze(windows=[2])
+    assert (heatmap.state, heatmap.message, heatmap.progress) == ("idle", "", 0)
+
+
 def test_progress_is_said_while_maps_are_frozen(heatmap, monkeypatch):
     monkeypatch.setattr("mllm_widgets.widgets.trace_heatmap.PUBLISH_EVERY", 0)
     said = []
@@ -176,6 +182,19 @@ def test_a_frozen_explorer_holds_all_that_is_looked_at(explorer, vlm, question):
     assert (explorer.panel.state, explorer.panel.tab, explorer.panel.editing) == ("idle", "look", True)
 
 
+def test_views_of_another_model_are_not_frozen(explorer):
+    explorer.turn_to("edit")
+    explorer.edit_panel.apply()
+    try:
+        with pytest.raises(WidgetError, match=r"an edit that the views do not show.*revert\(\).*turn_to\('look'\)"):
+            explorer.freeze()
+    finally:
+        explorer.edit_panel.revert()
+        explorer.turn_to("look")
+    assert explorer.wait(LONG)
+    assert explorer.heatmap.maps["windows"] == list(range(1, 9))
+
+
 def test_contributions_that_were_not_computed_are(vlm, question, monkeypatch):
     monkeypatch.setattr("mllm_widgets.widgets.explorer.compute.MOST_TARGETS", 4)
     made = mw.Explorer(vlm, question)
@@ -194,6 +213,23 @@ def test_contributions_that_were_not_computed_are(vlm, question, monkeypatch):
         made.close()
 
 
+def test_contributions_to_a_single_token_are_known_as_others_are(vlm, question, monkeypatch):
+    monkeypatch.setattr("mllm_widgets.widgets.explorer.compute.MOST_TARGETS", 1)
+    made = mw.Explorer(
+        vlm, mw.Question(question.image, question.text)
+    )  # with no constraint it begins at the last token
+    try:
+        assert made.wait(LONG)
+        assert made.grid is not None
+        assert [target["position"] for target in made.grid.targets] == [made.grid.token]
+        assert made.grid.picture()
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", LargeStateWarning)
+            made.freeze()
+    finally:
+        made.close()
+
+
 def test_what_does_not_fit_is_left_out_and_named(vlm, question, monkeypatch):
     made = mw.Explorer(vlm, question)
     try:
@@ -203,6 +239,11 @@ def test_what_does_not_fit_is_left_out_and_named(vlm, question, monkeypatch):
             made.freeze(windows=[1])
         assert made.grid is not None
         assert len(made.grid.targets) == 5
+        sent = []
+        made.grid.observe(sent.append, "stacked")
+        made.select(layer=3)
+        assert made.wait(LONG)
+        assert sent == [], "what does not fit is not sent again and again"
     finally:
         made.close()
 
@@ -236,7 +277,7 @@ def test_the_size_of_a_state_is_that_of_the_notebook(heatmap):
 
 
 def test_a_widget_that_is_too_large_says_what_to_leave_out(heatmap, monkeypatch):
-    monkeypatch.setattr(budget, "MOST", 30_000)
+    monkeypatch.setattr(budget, "LARGE_STATE", 30_000)
     with pytest.warns(
         LargeStateWarning, match=r"this TraceHeatmap takes 0\.\d MB .*maps 0\.0\d.* MB.*freeze\(windows=\[1, 3, 5\]\)"
     ):

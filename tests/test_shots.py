@@ -121,6 +121,17 @@ def test_with_auto_snapshot_the_last_of_many_changes_is_what_the_output_shows(sh
     grid.close()
 
 
+def test_a_widget_that_is_closed_keeps_its_last_picture(shown, outputs):
+    grid = mw.PatchGrid(shown)
+    grid._ipython_display_()
+    with grid._traits_lock:
+        grid.set_state({"layer": 5, "snapshots": 1})  # its picture cannot be drawn yet
+        grid.shots.close(grid)
+    assert grid.shots.wait(LONG)
+    assert [len(pictures) for pictures in outputs.pictures.values()] == [1]
+    grid.close()
+
+
 def test_what_is_being_computed_is_photographed_when_it_is_there(vlm, question, outputs):
     heatmap = mw.TraceHeatmap(mw.causal_trace(vlm, question), auto_snapshot=True)
     heatmap._ipython_display_()

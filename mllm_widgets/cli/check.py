@@ -7,12 +7,11 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from mllm_widgets.render.pieces import links_of, needed
+from mllm_widgets.render.pieces import LARGE_STATE, links_of, needed
 
 from .hosts import HOSTS, LIVE, NOTHING, ORDER, PICTURE, seen
 from .notebook import Display, displays, models, picture_of, read, text_of
 
-LARGE_STATE = 2_000_000  # bytes of one widget's state
 LARGE_NOTEBOOK = 10_000_000  # bytes; GitHub names no limit, and readers report that larger ones often do not show
 WIDTH = 34  # characters for the name of a host
 PLURALS = {LIVE: "live", PICTURE: "pictures", "line of text": "lines of text", NOTHING: "blank"}

@@ -16,6 +16,7 @@ from typing import Any
 
 VERSION = 1
 LEAST, GAIN = 400, 0.9  # bytes from which on deflating is tried, and the share of the size below which it is kept
+LARGE_STATE = 2_000_000  # characters of a widget's state in a notebook; more open slowly
 LONG = 1000  # characters of a trait from which on equal texts are kept together
 REFERENCE = "IPY_MODEL_"
 STATE = "application/vnd.jupyter.widget-state+json"

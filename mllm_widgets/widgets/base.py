@@ -64,11 +64,21 @@ class Pictured(ipywidgets.Widget if TYPE_CHECKING else object):
         raise TypeError(f"{type(self).__name__} has no picture")
 
     def picture(self) -> Image.Image:
-        """What is shown, as an RGB picture."""
+        """What is shown, as an RGB picture, at two pixels for each one on the page.
+
+        Raises
+        ------
+        WidgetError: if there is nothing to draw yet.
+        """
         return self.drawing().image()
 
     def to_png(self, path: str | Path | None = None) -> bytes:
-        """The picture as PNG bytes, also written to `path` if one is given."""
+        """The picture as PNG bytes, also written to `path` if one is given.
+
+        Raises
+        ------
+        WidgetError: if there is nothing to draw yet.
+        """
         info = PngImagePlugin.PngInfo()
         info.add_text("mllm_widgets", "closed" if self.comm is None else self.model_id)
         if self.provenance:
@@ -84,7 +94,7 @@ class Pictured(ipywidgets.Widget if TYPE_CHECKING else object):
 
         Raises
         ------
-        WidgetError: for a picture of more than 20,000 cells; `to_png` draws those.
+        WidgetError: if there is nothing to draw yet; for a picture of more than 20,000 cells, which `to_png` draws.
         """
         text = self.drawing().svg(Provenance(self.provenance).to_json() if self.provenance else "")
         if path is not None:
@@ -136,7 +146,7 @@ class Pictured(ipywidgets.Widget if TYPE_CHECKING else object):
 
         Raises
         ------
-        WidgetError: as for `to_html`.
+        WidgetError: as for `to_html`, and for a height that is none.
         """
         from .page import show
 
@@ -211,7 +221,16 @@ class Widget(Pictured, anywidget.AnyWidget):
     def _drawn(self, name: str) -> bool:
         """Does a change of a trait show in the picture?  What is being computed does not, until it is there."""
         shows = name in self.keys and not name.startswith("_") and name not in ASIDE
-        return shows and getattr(self, "state", "idle") not in ("running", "waiting")
+        return shows and not self._computes
+
+    @property
+    def _computes(self) -> bool:
+        return getattr(self, "state", "idle") in ("running", "waiting")
+
+    def settled(self, **idle: Any) -> dict[str, Any]:
+        """Traits to go back to when something done aside is over: as they are now, or `idle` where they tell of work that may be over before."""
+        with self._traits_lock:
+            return idle if self._computes else {name: getattr(self, name) for name in idle}
 
     def publish(self, **traits: Any) -> None:
         """Set several traits from any thread; the front end gets one message."""

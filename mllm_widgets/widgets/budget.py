@@ -9,8 +9,8 @@ from typing import Any
 import ipywidgets
 
 from mllm_widgets.errors import LargeStateWarning
+from mllm_widgets.render.pieces import LARGE_STATE
 
-MOST = 2_000_000  # characters of a widget's state, as a notebook stores it
 # traits -> what makes them smaller
 LEAVE_OUT = {
     "maps": "freeze fewer windows, as freeze(windows=[1, 3, 5]), or precision='uint8'",
@@ -55,13 +55,13 @@ def warn_if_large(*widgets: ipywidgets.Widget, name: str = "") -> None:
         for trait, size in state_size(widget).items():
             parts[trait] = parts.get(trait, 0) + size
     total = sum(parts.values())
-    if total <= MOST:
+    if total <= LARGE_STATE:
         return
     largest = sorted(parts, key=lambda trait: -parts[trait])[:LARGEST]
     told = ", ".join(f"{trait} {parts[trait] / 1e6:.2g} MB" for trait in largest)
     advice = next((LEAVE_OUT[trait] for trait in largest if trait in LEAVE_OUT), "show less of it")
     warnings.warn(
-        f"this {name or type(widgets[0]).__name__} takes {total / 1e6:.1f} MB of a saved notebook, more than the {MOST / 1e6:.0f} MB that open quickly everywhere "
+        f"this {name or type(widgets[0]).__name__} takes {total / 1e6:.1f} MB of a saved notebook, more than the {LARGE_STATE / 1e6:.0f} MB that open quickly everywhere "
         f"(largest: {told}); to make it smaller: {advice}.",
         LargeStateWarning,
         stacklevel=3,

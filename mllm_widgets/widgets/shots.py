@@ -65,7 +65,8 @@ class Shots:
         from IPython.display import display
 
         try:
-            data, size = self._draw()
+            with self._widget._traits_lock:
+                data, size = self._draw()
         except WidgetError:
             return False
         name = uuid.uuid4().hex
@@ -80,13 +81,7 @@ class Shots:
 
         Raises WidgetError if there is nothing to draw yet.
         """
-        from IPython.display import update_display
-
-        data, size = self._draw()
-        for name in self._displays:
-            update_display(data, metadata=size, raw=True, display_id=name)
-        self._widget.taken += 1
-        return len(self._displays)
+        return self._take(CancelToken())
 
     def ask(self) -> None:
         """Take one soon, on a thread; of what is asked meanwhile the newest counts."""
@@ -107,8 +102,20 @@ class Shots:
         if widget is self._widget:
             self._jobs.close()
 
-    def _work(self, _request: None, _token: CancelToken) -> None:
-        self.take()
+    def _work(self, _request: None, token: CancelToken) -> None:
+        self._take(token)
+
+    def _take(self, token: CancelToken) -> int:
+        from IPython.display import update_display
+
+        # nothing changes while it is drawn, and no other thread puts an older picture over it
+        with self._widget._traits_lock:
+            token.check()  # of a widget that was closed the last picture stays
+            data, size = self._draw()
+            for name in self._displays:
+                update_display(data, metadata=size, raw=True, display_id=name)
+            self._widget.taken += 1
+        return len(self._displays)
 
     def _draw(self) -> tuple[dict[str, str], dict[str, Any]]:
         """A mimebundle of the present picture, and its size on the page and words for who cannot see it."""

@@ -171,6 +171,7 @@ class TraceHeatmap(Widget):
         Raises
         ------
         WidgetError: for a window that is none, or not known where the trace has lost its model; for another precision.
+        TraceError: where the model has other edits than it had when it was traced.
 
         Examples
         --------
@@ -188,7 +189,7 @@ class TraceHeatmap(Widget):
             )
         self._jobs.wait()
         lacking = [window for window in wanted if window not in self._maps]
-        before = {name: getattr(self, name) for name in ("state", "message", "progress")}
+        before = self.settled(state="idle", message="", progress=0.0)
         try:
             for place, window in enumerate(lacking):
                 self._freeze(window, place, len(lacking))

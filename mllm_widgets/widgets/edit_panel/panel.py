@@ -288,11 +288,13 @@ class EditPanel(EditTraits):
         """
         lams = check_lams(lams)
         self.wait()
-        before = {name: getattr(self, name) for name in ("state", "message", "progress")}
+        before = self.settled(state="idle", message="", progress=-1.0)
         try:
             self._work.freeze(lams)
         finally:
-            self.publish(**before)
+            with self._traits_lock:
+                if not self._work.busy:
+                    self.publish(**before)
         self._tell()
         warn_if_large(self)
 

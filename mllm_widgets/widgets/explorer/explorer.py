@@ -265,7 +265,7 @@ class Explorer(Pictured, ipywidgets.Box):
 
         Raises
         ------
-        WidgetError: for windows or lambdas that are none.
+        WidgetError: for windows or lambdas that are none, or while the model has an edit that the views do not show.
 
         Warns
         -----

@@ -159,6 +159,11 @@ class Session:
 
     def freeze(self, windows: Any, lams: Any) -> None:
         """Send what sliders and selections look at; no lock is held while it is computed."""
+        if self.findings.state not in (None, self.vlm.state):
+            raise WidgetError(
+                "the model has an edit that the views do not show, so nothing more can be computed for them; "
+                "take it off with explorer.edit_panel.revert(), or let them follow it with explorer.turn_to('look')."
+            )
         heatmap, editor = self.views.heatmap, self.views.editor
         if heatmap is not None:
             heatmap.freeze(windows)
@@ -171,16 +176,20 @@ class Session:
         found, grid = self.findings, self.views.grid
         if grid is None or found.flow is None:
             return
-        told = {name: getattr(self.views.panel, name) for name in ("state", "message")}
+        panel = self.views.panel
+        told = panel.settled(state="idle", message="")
         try:
-            self.views.panel.publish(state="running", message="following the attention to every token")
+            panel.publish(state="running", message="following the attention to every token")
             more = missing_targets(self.vlm, found)
         finally:
-            self.views.panel.publish(**told)
+            with self.lock:
+                if not self.work.busy:
+                    panel.publish(**told)
         with self.lock:
             found.more += more
             found.known.update(position for flow in more for position in flow.targets)
             there = grid.freeze(*more)
+            self.views.given |= found.known
         left_out = sorted(found.known - set(there))
         if left_out:
             warnings.warn(

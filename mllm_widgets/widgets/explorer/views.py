@@ -42,6 +42,7 @@ class Views:
     """The views of one question at a time, tied to one selection.  Every method is called under the lock they share.
 
     heatmap, grid, lens: None until they are known, or where they cannot be.
+    given: targets whose contributions the grid was given; it may not have room for all.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Views:
         self.heatmap: TraceHeatmap | None = None
         self.grid: PatchGrid | None = None
         self.lens: LensPanel | None = None
+        self.given: set[int] = set()
         self.editor: EditPanel | None = None  # in the box, once it was made
         self.edit: EditPanel | None = None  # the same, while it is on show
         self._columns = tuple(ipywidgets.VBox(layout={"flex": COLUMN, "min_width": "0"}) for _ in range(2))
@@ -97,6 +99,7 @@ class Views:
             if widget is not None:
                 widget.close()
         self.heatmap = self.grid = self.lens = self.editor = self.edit = None
+        self.given = set()
 
     def show(self, found: Findings, view: View) -> None:
         """Show what is known about the question on show."""
@@ -111,11 +114,15 @@ class Views:
             except WidgetError as error:
                 found.errors.setdefault("flow", str(error))
             else:
+                if len(found.flow.targets) == 1:  # a grid does not choose among one, but here it is selected
+                    self.grid.add(found.flow)
                 self._tie(self.grid, token="token", layer="layer", patches="selected")
                 self._steer("grid")
         if self.grid is not None:
             for flow in found.more:
-                if flow.targets[0] not in {target["position"] for target in self.grid.targets}:
+                lacking = set(flow.targets) - {target["position"] for target in self.grid.targets}
+                if view.token in lacking or not lacking <= self.given:  # not again what made room for others
+                    self.given.update(flow.targets)
                     self.grid.add(flow)
         if found.lens is not None and self.lens is None:
             self.lens = LensPanel(found.lens, lock=self._lock)
