@@ -220,3 +220,9 @@ def test_the_foot_says_where_the_numbers_come_from(heatmap, document):
     assert [t for _, t in Elements(text).all("dt")] == ["model", "seed"]
     assert next(t for _, t in Elements(text).all("dd")) == "demo <1>"
     assert not Elements(pages.page([], {}, title="t")).all("footer")
+
+
+@pytest.mark.parametrize("height", [0, -5, "300", True])
+def test_a_height_that_is_none_is_refused(heatmap, height):
+    with pytest.raises(WidgetError, match=f"height={height!r} is no height"):
+        heatmap.show_static(height=height)

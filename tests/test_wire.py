@@ -76,3 +76,9 @@ def test_bytes_and_booleans_stay_what_they_are():
 def test_numbers_that_do_not_fit_are_refused(values, precision, words):
     with pytest.raises(ValueError, match=words):
         wire.tensor(np.array(values, dtype=np.float32), precision)
+
+
+def test_what_no_message_can_hold_is_written_out_at_any_depth():
+    plain = {"rows": ["a", ("λ", 1.5)], "none": None}
+    assert wire.sendable(plain) is plain
+    assert wire.sendable({"\ud800": None, "rows": [("b\udfff",)]}) == {"\\ud800": None, "rows": [["b\\udfff"]]}

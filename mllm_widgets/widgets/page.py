@@ -70,6 +70,8 @@ def show(widget: Pictured, height: int | None, theme: str) -> None:
     """Display the page as a frame, after the picture that it replaces."""
     from IPython.display import display
 
+    if height is not None and (isinstance(height, bool) or not isinstance(height, int) or height < 1):
+        raise WidgetError(f"height={height!r} is no height; expected a whole number of pixels, such as {HEIGHT}.")
     document = page_of(widget, None, title=None, theme=theme, framed=True)
     shown = shown_of(widget)
     mark = ""

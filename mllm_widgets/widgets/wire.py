@@ -92,8 +92,9 @@ def sendable(value: Any) -> Any:
         clean = value if value.isascii() else value.encode("utf-8", "backslashreplace").decode("utf-8")
         return value if clean == value else clean
     if isinstance(value, dict):
-        made = {sendable(key): sendable(each) for key, each in value.items()}
-        return made if any(made.get(key) is not each for key, each in value.items()) else value
+        made = [(sendable(key), sendable(each)) for key, each in value.items()]
+        same = all(k is key and v is each for (k, v), (key, each) in zip(made, value.items(), strict=True))
+        return value if same else dict(made)
     if isinstance(value, (list, tuple)):
         several = [sendable(each) for each in value]
         return several if any(one is not other for one, other in zip(several, value, strict=True)) else value
