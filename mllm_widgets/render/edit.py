@@ -12,12 +12,27 @@ from mllm_widgets import colormaps
 from mllm_widgets.numbers import lam_name, number
 
 from .marks import cell
-from .pen import ACCENT, FAINT, GAP, INK, PADDING, RULE, SCALE, SMALL, TEXT, TITLE, WARN, Drawing, cut, text_width
+from .pen import (
+    ACCENT,
+    EDITED,
+    FAINT,
+    GAP,
+    INK,
+    PADDING,
+    RULE,
+    SCALE,
+    SMALL,
+    TEXT,
+    TITLE,
+    WARN,
+    Drawing,
+    cut,
+    text_width,
+)
 
 WIDTH, COLUMN = 860, 402  # units: of the picture, and of each of its two columns
 CHART = 128  # high
 ROW = 19  # of the table
-EDITED = "#8a3ab9"
 COLORS = {"efficacy": ACCENT, "generalization": "#4c8fe8", "specificity": "#14713a", "leakage": "#c5312c"}
 NAMES = {**{name: name for name in COLORS}, "leakage": "same-phrase leakage"}
 DASHES = {"efficacy": (), "generalization": (2, 3), "specificity": (9, 3), "leakage": (6, 3, 2, 3)}

@@ -10,7 +10,7 @@ from PIL import Image
 from mllm_widgets import labels
 from mllm_widgets.numbers import number
 
-from .pen import ACCENT, FAINT, GAP, INK, PADDING, SCALE, SMALL, TEXT, TITLE, WARN, Drawing, text_width
+from .pen import ACCENT, EDITED, FAINT, GAP, INK, PADDING, SCALE, SMALL, TEXT, TITLE, WARN, Drawing, text_width
 
 if TYPE_CHECKING:
     from mllm_widgets.results import Answer
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 LEAST, BESIDE = 560, 1500  # units: how wide it is at least, and up to where two columns stand side by side
 THUMBNAIL = 220
 TOP = 5  # tokens of the answer
-EDITED = "#8a3ab9"
 
 
 def draw_explorer(

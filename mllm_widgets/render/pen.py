@@ -16,12 +16,27 @@ from mllm_widgets import labels
 
 from .fonts import SCALE, cut, text_width
 
-__all__ = ["ACCENT", "FAINT", "GAP", "INK", "PADDING", "RULE", "SCALE", "SMALL", "TEXT", "TITLE", "UNTRACED", "WARN"]
+__all__ = [
+    "ACCENT",
+    "EDITED",
+    "FAINT",
+    "GAP",
+    "INK",
+    "PADDING",
+    "RULE",
+    "SCALE",
+    "SMALL",
+    "TEXT",
+    "TITLE",
+    "UNTRACED",
+    "WARN",
+]
 __all__ += ["Drawing", "cut", "text_width"]
 
 PADDING, GAP = 14, 8
 TEXT, SMALL, TITLE = 12, 11, 14
 INK, FAINT, ACCENT, RULE, WARN = "#1f2328", "#656d76", "#0a58ca", "#d0d7de", "#8a5a00"
+EDITED = "#8a3ab9"  # the model
 UNTRACED = ("#ececea", "#dcdcd9")  # ground and stripes
 
 Point = tuple[float, float]
