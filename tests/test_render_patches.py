@@ -16,6 +16,7 @@ from mllm_widgets.render.patches import FADE, FIGURE, cover
 from mllm_widgets.render.pen import ACCENT, FAINT, INK, SCALE, UNTRACED, WARN
 from mllm_widgets.vlm.geometry import Grid, VisualGeometry
 from tests.drawn_pictures import texts
+from tests.patch_maps import patch_map
 
 OPACITY = 0.8
 
@@ -199,3 +200,11 @@ def test_the_same_map_gives_the_same_bytes(shown):
 def test_what_is_not_there_is_a_sentence(shown, layer, kind):
     with pytest.raises(ValueError, match=rf"layer={layer}, kind='\w+' is not shown; there are layers \(0, 1, 2\)"):
         patch_picture(shown, layer, kind)
+
+
+def test_all_patches_masked_leave_an_empty_chart(vlm, question):
+    """Every patch a sink, and sinks left out: nothing to draw, and no error."""
+    shown = patch_map(vlm, question, 8, sinks=tuple(range(64)))
+    assert draw_patches(shown, 3, mask_sinks=True).image().size
+    gaps = dataclasses.replace(shown, values=np.full_like(shown.values, np.nan))
+    assert draw_patches(gaps, 3).image().size

@@ -23,6 +23,7 @@ from mllm_widgets.provenance import Provenance
 from mllm_widgets.results import Answer, Group, TokenInfo, Trace
 from mllm_widgets.saving import files
 from mllm_widgets.saving.view import View
+from tests.patch_maps import patch_map
 
 HOSTILE = (
     "<img src=x onerror=alert(1)>",
@@ -409,3 +410,17 @@ def test_provenance_does_not_change_and_is_plain() -> None:
             change()
     assert json.loads(made.to_json()) == {"question": "q", "numbers": [0, 1], "nested": {"list": [1.0]}, "nan": "nan"}
     assert pickle.loads(pickle.dumps(made)) == copy.deepcopy(made) == made
+
+
+def test_pictures_and_pages_that_cannot_be_written_say_so(vlm, question, tmp_path):
+    """As results do; and what is there stays whole."""
+    grid = mw.PatchGrid(patch_map(vlm, question, 8))
+    for write in (grid.to_png, grid.to_svg, grid.to_html):
+        with pytest.raises(SaveError, match=r"cannot be written \(its folder does not exist\)"):
+            write(tmp_path / "nowhere" / "x")
+        with pytest.raises(SaveError, match="is a folder"):
+            write(tmp_path)
+        with pytest.raises(SaveError, match="path=3 is no path"):
+            write(3)
+    assert not list(tmp_path.iterdir())
+    grid.close()

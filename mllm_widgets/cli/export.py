@@ -87,7 +87,7 @@ def run(path: Path) -> dict[str, Any]:
     try:
         import nbformat
         from nbclient import NotebookClient
-        from nbclient.exceptions import CellExecutionError
+        from nbclient.exceptions import CellExecutionError, DeadKernelError
     except ImportError as error:
         raise NotebookError(MISSING.format(name=error.name)) from None
     from jupyter_client.kernelspec import NoSuchKernel
@@ -99,6 +99,10 @@ def run(path: Path) -> dict[str, Any]:
         client.execute()
     except CellExecutionError as error:
         raise NotebookError(f"{str(path)!r} could not be run: {error.ename}: {error.evalue}.") from None
+    except DeadKernelError:
+        raise NotebookError(
+            f"{str(path)!r} could not be run: its kernel died, most often because memory ran out. The notebook is as it was."
+        ) from None
     except NoSuchKernel as error:
         raise NotebookError(f"{str(path)!r} asks for the kernel {error.name!r}, which is not installed here.") from None
     return node

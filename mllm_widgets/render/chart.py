@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
@@ -33,17 +34,23 @@ def layer_chart(
     chosen = np.array([token for token in sorted(selected) if token in tokens], dtype=int)
     values = shown.values.astype(np.float64)
     lines = [(values[:, token], LINE, 1.0) for token in chosen] if len(chosen) <= MOST_LINES else []
-    mean, largest = np.nanmean(values[:, tokens], axis=1), np.nanmax(values[:, tokens], axis=1)
+    # gaps, and no patches at all where each of them is masked, leave gaps in the lines
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        padded = np.concatenate([values[:, tokens], np.full((len(values), 1), np.nan)], axis=1)
+        mean, largest = np.nanmean(padded, axis=1), np.nanmax(padded, axis=1)
+        of_chosen = np.nanmean(values[:, chosen], axis=1) if len(chosen) else mean
     lines.append((mean, FAINT, 1.5))
     keys = [("mean of all patches", FAINT)]
     if len(chosen):
-        lines.append((np.nanmean(values[:, chosen], axis=1), ACCENT, 2.5))
+        lines.append((of_chosen, ACCENT, 2.5))
         name = "1 selected patch" if len(chosen) == 1 else f"mean of {len(chosen)} selected patches"
         keys.append((name, ACCENT))
     else:
         lines.append((largest, ACCENT, 1.5))
         keys.append(("largest patch", ACCENT))
-    limit = max(float(np.nanmax(line)) for line, _, _ in lines) or 1.0
+    drawn = np.concatenate([line for line, _, _ in lines])
+    limit = float(drawn[np.isfinite(drawn)].max(initial=0.0)) or 1.0
     top, bottom, left = y + 20 * len(keys) - 4, y + height - 34, x + 46
 
     def at(index: int, value: float) -> tuple[float, float]:

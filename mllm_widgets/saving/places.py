@@ -27,6 +27,16 @@ def path_of(path: Any, endings: tuple[str, ...]) -> Path:
     return place
 
 
+def put(path: Any, data: bytes) -> None:
+    """Write the bytes of a file, whole or not at all.
+
+    Raises SaveError for what is no path, and where nothing can be written.
+    """
+    if not isinstance(path, (str, os.PathLike)) or not str(path):
+        raise SaveError(f"path={path!r} is no path; expected a text or a pathlib.Path.")
+    written(Path(path).expanduser(), lambda part: part.write_bytes(data))
+
+
 def written(place: Path, write: Callable[[Path], Any]) -> None:
     """Write a file beside its place first, then put it there.
 

@@ -21,6 +21,7 @@ from PIL import Image, PngImagePlugin
 from mllm_widgets.bundles import bundle
 from mllm_widgets.errors import WidgetError
 from mllm_widgets.provenance import Provenance
+from mllm_widgets.saving.places import put
 
 from . import wire
 from .budget import warn_if_large
@@ -77,7 +78,7 @@ class Pictured(ipywidgets.Widget if TYPE_CHECKING else object):
 
         Raises
         ------
-        WidgetError: if there is nothing to draw yet.
+        WidgetError: if there is nothing to draw yet. SaveError: if it cannot be written there.
         """
         info = PngImagePlugin.PngInfo()
         info.add_text("mllm_widgets", "closed" if self.comm is None else self.model_id)
@@ -86,7 +87,7 @@ class Pictured(ipywidgets.Widget if TYPE_CHECKING else object):
         buffer = io.BytesIO()
         self.picture().save(buffer, format="PNG", optimize=True, pnginfo=info)
         if path is not None:
-            Path(path).write_bytes(buffer.getvalue())
+            put(path, buffer.getvalue())
         return buffer.getvalue()
 
     def to_svg(self, path: str | Path | None = None) -> str:
@@ -94,11 +95,11 @@ class Pictured(ipywidgets.Widget if TYPE_CHECKING else object):
 
         Raises
         ------
-        WidgetError: if there is nothing to draw yet; for a picture of more than 20,000 cells, which `to_png` draws.
+        WidgetError: if there is nothing to draw yet; for a picture of more than 20,000 cells, which `to_png` draws. SaveError: if it cannot be written there.
         """
         text = self.drawing().svg(Provenance(self.provenance).to_json() if self.provenance else "")
         if path is not None:
-            Path(path).write_text(text, encoding="utf-8")
+            put(path, text.encode())
         return text
 
     def parts(self) -> list[ipywidgets.Widget]:
@@ -130,7 +131,7 @@ class Pictured(ipywidgets.Widget if TYPE_CHECKING else object):
 
         Raises
         ------
-        WidgetError: for another theme, or a widget that was closed.
+        WidgetError: for another theme, or a widget that was closed. SaveError: if it cannot be written there.
         """
         from .page import page_of
 

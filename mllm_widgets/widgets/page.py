@@ -17,6 +17,7 @@ from PIL import Image
 from mllm_widgets.errors import WidgetError
 from mllm_widgets.render.page import THEMES, Shown, frame, page
 from mllm_widgets.render.pieces import needed
+from mllm_widgets.saving.places import put
 
 from .shots import SIGNATURE
 
@@ -62,7 +63,7 @@ def page_of(widget: Pictured, path: str | Path | None, *, title: str | None, the
         facts=_facts(widget),
     )
     if path is not None:
-        Path(path).write_text(document, encoding="utf-8")
+        put(path, document.encode())
     return document
 
 
