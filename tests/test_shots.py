@@ -126,7 +126,7 @@ def test_a_widget_that_is_closed_keeps_its_last_picture(shown, outputs):
     grid._ipython_display_()
     with grid._traits_lock:
         grid.set_state({"layer": 5, "snapshots": 1})  # its picture cannot be drawn yet
-        grid.shots.close(grid)
+        grid.shots.close()
     assert grid.shots.wait(LONG)
     assert [len(pictures) for pictures in outputs.pictures.values()] == [1]
     grid.close()
@@ -175,5 +175,28 @@ def test_an_explorer_is_one_picture_whichever_of_its_views_is_asked(vlm, questio
         explorer.panel.set_state({"snapshots": 2})
         assert explorer.shots.wait(LONG)
         assert explorer.taken == taken + 2, "a view that goes takes its Explorer's pictures with it"
+    finally:
+        explorer.close()
+
+
+def test_a_view_of_an_explorer_displayed_alone_has_a_picture_of_its_own(vlm, question, outputs):
+    explorer = mw.Explorer(vlm, question)
+    try:
+        explorer._ipython_display_()
+        assert explorer.wait(LONG)
+        for view in (explorer.heatmap, explorer.grid, explorer.lens):
+            assert view is not None
+            view._ipython_display_()
+            assert base64.b64decode([*outputs.pictures.values()][-1][-1]) == view.to_png()
+            assert view.outputs == 1
+            assert view.picture_id != explorer.picture_id
+        explorer.panel._ipython_display_()  # which has none
+        assert len(outputs.pictures) == 4
+        assert explorer.heatmap is not None
+        explorer.heatmap.module = "self_attn"
+        assert explorer.heatmap.snapshot() == 2  # its own and the Explorer's
+        whole, own, *_ = outputs.pictures.values()
+        assert base64.b64decode(own[-1]) == explorer.heatmap.to_png()
+        assert base64.b64decode(whole[-1]) == explorer.to_png()
     finally:
         explorer.close()

@@ -6,6 +6,7 @@ import type { LensModel, LensState } from "./explorer/state";
 import { element, uniqueName } from "./lib/dom";
 import { number } from "./lib/format";
 import { keepKeys, ownKeys } from "./lib/keys";
+import { replacePicture } from "./lib/picture";
 import { onThemeChange, themeOf } from "./lib/theme";
 import { tools } from "./lib/tools";
 import "./lens_panel.css";
@@ -27,6 +28,7 @@ function render({ model, el, signal }: RenderProps<LensState>): void {
     list,
   );
   el.append(root);
+  replacePicture(model, signal);
 
   const choose = (layer: number | undefined) => {
     if (layer === undefined || layer === model.get("layer")) return;

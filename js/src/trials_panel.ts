@@ -9,6 +9,7 @@ import { element } from "./lib/dom";
 import { signed } from "./lib/format";
 import { away, awayNote, disable, onKernel, RUN } from "./lib/kernel";
 import { keepKeys } from "./lib/keys";
+import { replacePicture } from "./lib/picture";
 import { radioSwitch } from "./lib/switch";
 import { onThemeChange, themeOf } from "./lib/theme";
 import { tools } from "./lib/tools";
@@ -52,6 +53,7 @@ function render({ model, el, signal }: RenderProps<TrialsState>): void {
     scroller,
   );
   el.append(root);
+  replacePicture(model, signal);
   keepKeys(root, signal);
   const update = () => {
     const theme = themeOf(root);

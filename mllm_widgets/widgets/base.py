@@ -49,7 +49,7 @@ def _tools() -> str:
 class Pictured(ipywidgets.Widget if TYPE_CHECKING else object):
     """A widget that is displayed as a PNG and then as a live view, which hides the PNG: its `picture_id` says which.
 
-    shots: the outputs that hold its picture; widgets that are drawn as one share them.
+    shots: the outputs that hold its picture. whole: those of the widget that it is a part of, if it is one.
     """
 
     picture_id: Any
@@ -58,11 +58,12 @@ class Pictured(ipywidgets.Widget if TYPE_CHECKING else object):
     provenance: Any  # a trait, or what an Explorer puts together
     auto_snapshot: Any
     shots: Shots
+    whole: Shots | None = None
     _traits_lock: Any
 
     def drawing(self) -> Drawing:
         """What is shown, as a drawing that every format is made of."""
-        raise TypeError(f"{type(self).__name__} has no picture")
+        raise WidgetError(f"{type(self).__name__} has no picture of its own.")
 
     def picture(self) -> Image.Image:
         """What is shown, as an RGB picture, at two pixels for each one on the page.
@@ -119,7 +120,9 @@ class Pictured(ipywidgets.Widget if TYPE_CHECKING else object):
         ------
         WidgetError: if there is nothing to draw yet.
         """
-        return self.shots.take()
+        if self.whole is None:
+            return self.shots.take()
+        return self.whole.take() + (self.shots.take() if self.shots.count else 0)
 
     def to_html(self, path: str | Path | None = None, *, title: str | None = None, theme: str = "light") -> str:
         """The widget as a page of its own, also written to `path` if one is given: one file that works without Jupyter, kernel and network.
@@ -197,7 +200,7 @@ class Widget(Pictured, anywidget.AnyWidget):
         self._traits_lock = threading.RLock() if lock is None else lock
         self.shots = Shots(self)
         super().__init__(**traits)
-        self.observe(lambda _: self.shots.ask(), "snapshots")
+        self.observe(lambda _: [shots.ask() for shots in self._albums], "snapshots")
 
     @traitlets.default("tools")
     def _tools_default(self) -> str:
@@ -217,7 +220,13 @@ class Widget(Pictured, anywidget.AnyWidget):
         with self._traits_lock:
             super().notify_change(change)
         if self._drawn(change["name"]):
-            self.shots.changed()
+            for shots in self._albums:
+                shots.changed()
+
+    @property
+    def _albums(self) -> tuple[Shots, ...]:
+        """All outputs in whose pictures it is."""
+        return (self.shots,) if self.whole is None else (self.shots, self.whole)
 
     def _drawn(self, name: str) -> bool:
         """Does a change of a trait show in the picture?  What is being computed does not, until it is there."""
@@ -242,6 +251,6 @@ class Widget(Pictured, anywidget.AnyWidget):
     def close(self) -> None:
         """Remove the widget; waits while another thread publishes, which would otherwise send to nobody half-way."""
         if hasattr(self, "_traits_lock"):  # Python closes what never came to be, too
-            self.shots.close(self)
+            self.shots.close()
             with self._traits_lock:
                 super().close()

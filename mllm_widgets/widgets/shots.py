@@ -97,10 +97,14 @@ class Shots:
         """Block until none is being taken; False if that took longer than `timeout` seconds."""
         return self._jobs.wait(timeout)
 
-    def close(self, widget: Pictured) -> None:
-        """Take no more, if `widget` is the one whose pictures these are, and not a part of it."""
-        if widget is self._widget:
-            self._jobs.close()
+    @property
+    def count(self) -> int:
+        """How many outputs hold the picture."""
+        return len(self._displays)
+
+    def close(self) -> None:
+        """Take no more."""
+        self._jobs.close()
 
     def _work(self, _request: None, token: CancelToken) -> None:
         self._take(token)

@@ -342,7 +342,7 @@ class Explorer(Pictured, ipywidgets.Box):
     def close(self) -> None:
         """Stop the worker and remove all views."""
         if hasattr(self, "_session"):  # Python closes what never came to be, too
-            self.shots.close(self)
+            self.shots.close()
             self._session.close()
             with self._session.lock:
                 super().close()

@@ -76,7 +76,7 @@ class Views:
         self.panel.layout.flex = "1 1 100%"
         for widget in (self.panel, self.trials):
             widget.layout.min_width = "0"
-            widget.shots = box.shots
+            widget.whole = box.shots
         self._usual: dict[tuple[str, str], Any] = {}  # settings as they come
         self._steer("trials")
 
@@ -161,7 +161,7 @@ class Views:
         """Show an edit panel in the place of the views, or the views; the panel stays in the box, out of sight."""
         self.editor, self.edit = editor, editor if shown else None
         if editor is not None:
-            editor.shots = self._box.shots
+            editor.whole = self._box.shots
             editor.layout.flex = "1 1 100%"
             editor.layout.min_width = "0"
             editor.add_class(EDIT)
@@ -193,7 +193,7 @@ class Views:
 
     def _tie(self, widget: Any, **names: str) -> None:
         widget.layout.min_width = "0"
-        widget.shots = self._box.shots
+        widget.whole = self._box.shots
         for own, name in names.items():
             with suppress(WidgetError):  # a layer that this view does not have
                 setattr(widget, name, getattr(self.selection, own))
