@@ -415,12 +415,13 @@ def test_provenance_does_not_change_and_is_plain() -> None:
 def test_pictures_and_pages_that_cannot_be_written_say_so(vlm, question, tmp_path):
     """As results do; and what is there stays whole."""
     grid = mw.PatchGrid(patch_map(vlm, question, 8))
+    number: Any = 3
     for write in (grid.to_png, grid.to_svg, grid.to_html):
         with pytest.raises(SaveError, match=r"cannot be written \(its folder does not exist\)"):
             write(tmp_path / "nowhere" / "x")
         with pytest.raises(SaveError, match="is a folder"):
             write(tmp_path)
         with pytest.raises(SaveError, match="path=3 is no path"):
-            write(3)
+            write(number)
     assert not list(tmp_path.iterdir())
     grid.close()
