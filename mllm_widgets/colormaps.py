@@ -27,6 +27,9 @@ _ANCHORS = {
 }
 _NEGATIVE = 2  # anchors before the middle
 
+# "embers" is the house's own: it keeps its hue over a picture in greys.  Nunez et al. 2018 made cividis so that readers with and without a deficiency of
+# colour vision see nearly the same; its ends are close to grey.
+STRENGTHS = ("embers", "cividis", "viridis")
 # From nothing to the largest value.  They lie over a picture in greys, which has all lightnesses but no hue.
 _STRENGTHS = {
     "light": ("#ffe9a8", "#ffb63d", "#f2701d", "#d3203c", "#8c0f52"),
@@ -53,8 +56,17 @@ def effect_colors(module: str, theme: str = "light") -> np.ndarray:
 
 
 @functools.cache
-def strength_colors(theme: str = "light") -> np.ndarray:
-    """Look-up table (256, 3) uint8 of values from 0 (entry 0) to the scale's end (entry 255), to be laid over a picture."""
+def strength_colors(theme: str = "light", colormap: str = "embers") -> np.ndarray:
+    """Look-up table (256, 3) uint8 of values from 0 (entry 0) to the scale's end (entry 255), to be laid over a picture.
+
+    colormap: one of `STRENGTHS`.  The strongest values are the darkest in the light theme, and the lightest in the dark one.
+    """
+    if colormap != "embers":
+        from bokeh import palettes
+
+        colors = {"cividis": palettes.Cividis256, "viridis": palettes.Viridis256}[colormap]
+        table = np.array([[int(color[i : i + 2], 16) for i in (1, 3, 5)] for color in colors], dtype=np.uint8)
+        return np.ascontiguousarray(table[::-1] if theme == "light" else table)
     lab = np.array([_oklab(color) for color in _STRENGTHS[theme]])
     at, steps = np.linspace(0, 1, len(lab)), np.linspace(0, 1, SIZE)
     return _rgb(np.stack([np.interp(steps, at, lab[:, channel]) for channel in range(3)], axis=-1))

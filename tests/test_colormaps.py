@@ -129,3 +129,13 @@ def test_values_have_colours_that_no_grey_picture_has(theme):
 
 def test_values_run_from_entry_0_to_entry_255():
     assert strength_index(np.array([-1, 0, 0.5, 1, 2])).tolist() == [0, 0, 128, 255, 255]
+
+
+@pytest.mark.parametrize("name", ["cividis", "viridis"])
+def test_the_usual_maps_can_be_had_and_the_strongest_stands_out(name) -> None:
+    for theme, stronger in (("light", -1), ("dark", 1)):
+        table = strength_colors(theme, name)
+        assert (table.shape, table.dtype) == ((256, 3), np.uint8)
+        lightness = lab(linear(table))[:, 0]
+        assert (np.diff(lightness[::8]) * stronger > 0).all()
+    assert (strength_colors("light", name) == strength_colors("dark", name)[::-1]).all()

@@ -419,3 +419,17 @@ def test_the_picture_follows_the_traits(shown, changes):
     before = grid.picture().tobytes()
     grid.set_state(changes)
     assert grid.picture().tobytes() != before
+
+
+def test_a_colormap_is_that_of_the_browser_and_of_the_picture(vlm, question) -> None:
+    shown = patch_map(vlm, question, 8)
+    usual, other = (
+        mw.PatchGrid(shown, top_k=0, opacity=1.0),
+        mw.PatchGrid(shown, top_k=0, opacity=1.0, colormap="cividis"),
+    )
+    assert other.colors["light"] == colormaps.strength_colors("light", "cividis").tobytes()
+    assert usual.picture() != other.picture()
+    other.show(shown)
+    assert other.colors["dark"] == colormaps.strength_colors("dark", "cividis").tobytes()
+    with pytest.raises(WidgetError, match="colormap='jet' is not known; expected one of"):
+        mw.PatchGrid(shown, colormap="jet")

@@ -44,6 +44,7 @@ def draw_patches(
     compare: bool = False,
     opacity: float = 0.8,
     titled: bool = True,
+    colormap: str = "embers",
 ) -> Drawing:
     """Values of one layer over the picture, with their scale and the selected patches over all layers, as a picture.
 
@@ -54,11 +55,15 @@ def draw_patches(
     scale, threshold, top_k, mask_sinks, compare: as in `PatchMap.highlights`.
     opacity: 0..1, from the plain picture to the strongest highlights.
     titled: write the question above it?
+    colormap: "embers", "cividis" or "viridis".
 
     Raises
     ------
-    ValueError: for a layer or a kind of grid that is not there.
+    ValueError: for a layer or a kind of grid that is not there, or another colormap.
     """
+    if colormap not in colormaps.STRENGTHS:
+        raise ValueError(f"colormap={colormap!r} is not known; expected one of {colormaps.STRENGTHS}.")
+    table = colormaps.strength_colors("light", colormap)
     kind = shown.kinds[0] if kind is None else kind
     if layer not in shown.layers or kind not in shown.kinds:
         raise ValueError(
@@ -71,7 +76,7 @@ def draw_patches(
     lines.append((_subtitle(shown, layer, kind), SMALL, FAINT))
     lines += [(warning, SMALL, WARN) for warning in shown.warnings]
     head = PADDING + sum(size + GAP for _, size, _ in lines)
-    figure, found = _figure(shown, kind, marks, selected, scale, threshold, opacity)
+    figure, found = _figure(shown, kind, marks, selected, scale, threshold, opacity, table)
     width = figure.width + 2 * GAP + SIDE + 2 * PADDING
     pen = Drawing(width, head + max(figure.height, LEAST) + PADDING, shown.question, _summary(shown, layer, marks))
     pen.put(figure, PADDING, head)
@@ -80,12 +85,11 @@ def draw_patches(
         pen.text(PADDING, y + size / 2, text, size, color, room=width - 2 * PADDING)
         y += size + GAP
     left = PADDING + figure.width + 2 * GAP
-    _legend(pen, left, head, SIDE, marks, scale, opacity, shown.quantity)
+    _legend(pen, left, head, SIDE, marks, scale, opacity, shown.quantity, table)
     used = 62
     if found:
         words = [f"{BELOW} {number(marks.limit / 10**DECADES)}" if one == BELOW else one for one in sorted(found)]
-        end = colormaps.strength_colors("light")[255]
-        key(pen, left, head + 56, words, tuple(int(c) for c in end))
+        key(pen, left, head + 56, words, tuple(int(c) for c in table[255]))
         used += 20
     chart = (left, head + used, SIDE, LEAST - used)
     layer_chart(pen, chart, shown, layer, marks.tokens[~marks.masked], selected, scale)
@@ -123,6 +127,7 @@ def _figure(
     scale: str,
     threshold: float,
     opacity: float,
+    table: np.ndarray,
 ) -> tuple[Drawing, set[str]]:
     """The picture, faded, with its patches over it; and the marks that occur."""
     left, top, right, bottom = view_box(shown, kind)
@@ -143,7 +148,7 @@ def _figure(
     for hole in _outside((width, height), tiles):  # what a crop cuts off is seen by no patch
         pen.striped(*hole, opacity=UNSEEN)
     boxes = {int(token): place(shown.geometry.boxes[token]) for token in marks.tokens}
-    found = _patches(pen, marks, boxes, scale, threshold, opacity)
+    found = _patches(pen, marks, boxes, scale, threshold, opacity, table)
     for x, y, wide, high in tiles if len(tiles) > 1 else ():
         pen.ring(x - 0.5, y - 0.5, wide + 1, high + 1, "white", 1)
     for x, y, wide, high in boxes.values():
@@ -173,10 +178,11 @@ def _patches(
     scale: str,
     threshold: float,
     opacity: float,
+    table: np.ndarray,
 ) -> set[str]:
     """Colours of the patches, and marks of those that a colour does not do justice; returns which occur."""
     share = np.nan_to_num(marks.share)
-    colors = colormaps.strength_colors("light")[colormaps.strength_index(share)]
+    colors = table[colormaps.strength_index(share)]
     opacities = np.round(255 * cover(share, opacity)) / 255
     below = np.nan_to_num(marks.values, nan=np.inf) < marks.limit / 10**DECADES
     below &= scale == "log" and not threshold
@@ -226,14 +232,22 @@ def _outside(
 
 
 def _legend(
-    pen: Drawing, x: float, y: float, width: float, marks: Highlights, scale: str, opacity: float, quantity: str
+    pen: Drawing,
+    x: float,
+    y: float,
+    width: float,
+    marks: Highlights,
+    scale: str,
+    opacity: float,
+    quantity: str,
+    table: np.ndarray,
 ) -> None:
     pen.text(x, y + 5, quantity, SMALL, FAINT)
     bar = width - 2
     shares = np.linspace(0, 1, 256)
     alpha = cover(shares, opacity)[:, None]
     ground = 255 - (255 - 128) * (1 - FADE * opacity)  # a middle grey of the faded picture
-    colors = colormaps.strength_colors("light")[colormaps.strength_index(shares)]
+    colors = table[colormaps.strength_index(shares)]
     pen.ramp(x, y + 14, bar, 10, np.round(colors * alpha + ground * (1 - alpha)))
     first = "0" if scale == "linear" else f"≤ {number(marks.limit / 10**DECADES)}"
     pen.text(x, y + 32, first, SMALL, FAINT, "lm")

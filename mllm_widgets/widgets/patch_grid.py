@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import traitlets
 
+from mllm_widgets import colormaps
 from mllm_widgets.errors import WidgetError
 from mllm_widgets.patch_map import SCALES, PatchMap
 from mllm_widgets.provenance import public_name
@@ -31,6 +32,7 @@ class PatchGrid(Widget):
     ----------
     flow: what `attention_contributions` returned, or a `PatchMap` of any values.
     layer: the layer shown at first; by default the one at which the visual tokens together write most.
+    colormap: "embers", whose hues stand out on a picture in greys, "cividis" or "viridis".
     selected, top_k, threshold, scale, grid, mask_sinks, compare, opacity: the traits below, to begin with.
     auto_snapshot: draw the picture that a saved notebook shows anew after each change, at most once a second.
 
@@ -100,11 +102,16 @@ class PatchGrid(Widget):
     compare = traitlets.Bool(False).tag(sync=True)
     opacity = traitlets.Float(0.8).tag(sync=True)
 
-    def __init__(self, flow: Contributions | PatchMap, *, layer: int | None = None, **traits: Any) -> None:
+    def __init__(
+        self, flow: Contributions | PatchMap, *, layer: int | None = None, colormap: str = "embers", **traits: Any
+    ) -> None:
+        if colormap not in colormaps.STRENGTHS:
+            raise WidgetError(f"colormap={colormap!r} is not known; expected one of {colormaps.STRENGTHS}.")
+        self._colormap = colormap
         self._map = shown = patch_map(flow)
         self._stack = Stack(flow)
         traits = {"grid": shown.kinds[0], "layer": shown.peak_layer if layer is None else layer, **traits}
-        super().__init__(**describe(shown), provenance=_made_with(flow), **self._stack.describe(), **traits)
+        super().__init__(**describe(shown, colormap), provenance=_made_with(flow), **self._stack.describe(), **traits)
 
     def add(self, flow: Contributions) -> None:
         """Know contributions to further targets, of the same question and picture, that `token` can then show.
@@ -154,7 +161,7 @@ class PatchGrid(Widget):
         with self._traits_lock:
             self._map, self._stack = shown, Stack(flow)
             self.publish(
-                **describe(shown),
+                **describe(shown, self._colormap),
                 provenance=_made_with(flow),
                 **self._stack.describe(),
                 token=-1,
@@ -188,6 +195,7 @@ class PatchGrid(Widget):
             selected=self.selected,
             opacity=self.opacity,
             titled=titled,
+            colormap=self._colormap,
             **self._options(),
         )
 

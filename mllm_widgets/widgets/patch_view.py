@@ -71,7 +71,7 @@ def patch_map(flow: Contributions | PatchMap | Any) -> PatchMap:
     )
 
 
-def describe(shown: PatchMap) -> dict[str, Any]:
+def describe(shown: PatchMap, colormap: str) -> dict[str, Any]:
     """Everything that no control changes, as traits."""
     places = np.full((shown.geometry.count, 3), np.nan)
     for index, grid in enumerate(shown.geometry.grids):
@@ -92,7 +92,7 @@ def describe(shown: PatchMap) -> dict[str, Any]:
         "grids": [{"kind": grid.kind, "box": [float(v) for v in grid.box]} for grid in shown.geometry.grids],
         "kinds": [{"key": kind, "name": KINDS[kind]} for kind in shown.kinds],
         "sinks": [{"token": int(token), "reason": reason} for token, reason in sorted(shown.sinks.items())],
-        "colors": {theme: colormaps.strength_colors(theme).tobytes() for theme in colormaps.THEMES},
+        "colors": {theme: colormaps.strength_colors(theme, colormap).tobytes() for theme in colormaps.THEMES},
     }
 
 
