@@ -49,3 +49,7 @@ class EditError(MllmWidgetsError):
 
 class NotebookError(MllmWidgetsError):
     """A notebook cannot be read, exported or checked."""
+
+
+class DatasetError(MllmWidgetsError):
+    """A data set, or a run over one, cannot be read or used."""
