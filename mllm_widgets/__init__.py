@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import datasets, editing, errors, tracing
+    from . import datasets, editing, errors, sweeps, tracing
     from .contributions import (
         Contributions,
         Knockout,
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .patch_map import PatchMap
     from .results import Answer, Trace
     from .saving.files import load_result
+    from .sweeps import Run, load_run, sweep
     from .tracing import causal_trace
     from .vlm import VLM, Question, ask, load
     from .vlm.families import Family, families, register_family
@@ -45,6 +46,7 @@ _HOMES = {
     "PatchGrid": "widgets",
     "PatchMap": "patch_map",
     "Question": "vlm",
+    "Run": "sweeps",
     "Trace": "results",
     "TraceHeatmap": "widgets",
     "VLM": "vlm",
@@ -61,11 +63,13 @@ _HOMES = {
     "load": "vlm",
     "load_edit": "editing",
     "load_result": "saving.files",
+    "load_run": "sweeps",
     "logit_lens": "contributions",
     "multedit": "editing",
     "register_family": "vlm.families",
+    "sweep": "sweeps",
 }
-_MODULES = ("datasets", "editing", "errors", "tracing")
+_MODULES = ("datasets", "editing", "errors", "sweeps", "tracing")
 
 __all__ = [
     "VLM",
@@ -82,6 +86,7 @@ __all__ = [
     "PatchGrid",
     "PatchMap",
     "Question",
+    "Run",
     "Trace",
     "TraceHeatmap",
     "ask",
@@ -100,9 +105,12 @@ __all__ = [
     "load",
     "load_edit",
     "load_result",
+    "load_run",
     "logit_lens",
     "multedit",
     "register_family",
+    "sweep",
+    "sweeps",
     "tracing",
 ]
 

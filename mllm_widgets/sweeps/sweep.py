@@ -1,0 +1,248 @@
+"""One measure, or several, over many questions and models, kept as it goes."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mllm_widgets.errors import DatasetError
+
+from .items import Item, as_items
+from .measures import Measure, as_measures
+from .run import Run
+from .store import KEYS, Store, read_parts
+
+if TYPE_CHECKING:
+    from mllm_widgets.vlm.model import VLM
+
+EVERY = 20.0  # seconds between two parts: what a power cut costs at most
+MOST = 256  # units in a part
+PACKAGES = ("mllm_widgets", "torch", "transformers", "nnsight", "pyarrow")
+
+
+def sweep(
+    vlm: VLM | str | list[VLM | str],
+    questions: Any,
+    measure: Any = "trace",
+    *,
+    out: str | Path,
+    ask: bool = True,
+    every: float = EVERY,
+    retry_failed: bool = False,
+    progress: bool = True,
+    options: dict[str, Any] | None = None,
+    workers: Any = None,
+    cancel: Any = None,
+) -> Run:
+    """Measure many questions, and keep what was found in Parquet parts; the same call goes on after any stop.
+
+    Ctrl-C, a killed process or a power cut costs the questions of the last `every` seconds, which are computed again; no row is lost or there twice.  A question that
+    fails is recorded with its reason and does not end the run.
+
+    Parameters
+    ----------
+    vlm: what `mw.load()` returned, a name that it takes, or several of these; models given by name are loaded one after the other.
+    questions: a list of `mw.Question`, a dict of them by name, or what `mw.datasets.load_vqa_constraints` returned (its usable rows).
+        More questions may be given when a run goes on.
+    measure: "trace", "contributions" or "edit", a measure with settings such as `mw.sweeps.TraceMeasure(window=3)`, or several of these.
+    out: the run's folder, made if it is not there.
+    ask: also ask each question, once a model, for the model's answer, its probability and how right it is.
+    every: seconds between two parts.
+    retry_failed: try again what failed before.
+    progress: a bar with the time left, in a notebook or a terminal.
+    options: given to `mw.load` with each name.
+    workers: a `mw.sweeps.RayWorkers`, to spread the questions over processes and machines.
+    cancel: an object whose `check()` raises when the work is no longer wanted.
+
+    Returns
+    -------
+    Run: `.questions()` and `.cells()` are tables.
+
+    Raises
+    ------
+    DatasetError: for questions that are none, an output folder of another run or in use, a question that changed under its name, or a full disk.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import mllm_widgets as mw
+    >>> run = mw.sweep(mw.load(), mw.datasets.demo(3), out=tempfile.mkdtemp(), progress=False)
+    >>> run.status()
+    {'done': 3, 'failed': 0, 'left': 0}
+    """
+    items, measures = as_items(questions), as_measures(measure)
+    models = vlm if isinstance(vlm, (list, tuple)) else [vlm]
+    names = [_name(one) for one in models]
+    if len(set(names)) < len(names) or not names:
+        raise DatasetError(f"vlm has the models {names}; expected at least one, and each once.")
+    config = {
+        "models": [_model_of(one) for one in models],
+        "measures": [{**one.settings, "key": one.key} for one in measures],
+        "ask": ask,
+        "ids": [item.id for item in items],
+        "session": {"began": datetime.now(timezone.utc).isoformat(timespec="seconds"), "versions": _versions()},
+    }
+    store = Store(Path(out), config, columns_of(measures))
+    try:
+        done = _done(store.folder, items, retry_failed)
+        todo = [
+            (model, one, item)
+            for model, name in zip(models, names, strict=True)
+            for item in items
+            for one in measures
+            if (item.id, name, one.key) not in done
+        ]
+        found = (workers.units if workers is not None else _units)(todo, ask=ask, options=options or {}, cancel=cancel)
+        _keep(store, found, len(todo), every, progress)
+    finally:
+        store.close()
+    return Run(store.folder)
+
+
+def _keep(store: Store, found: Iterator[dict[str, Any]], count: int, every: float, progress: bool) -> None:
+    """Write units as they come; also those at hand when something ends the sweep."""
+    from tqdm.auto import tqdm
+
+    waiting: list[dict[str, Any]] = []
+    written = time.monotonic()
+    failed = 0
+    with tqdm(total=count, disable=not progress, unit="question", smoothing=0.05) as bar:
+        try:
+            for unit in found:
+                waiting.append(unit)
+                bar.update()
+                if unit["status"] == "failed":
+                    failed += 1
+                    bar.set_postfix(failed=failed)
+                if time.monotonic() - written >= every or len(waiting) >= MOST:
+                    part, waiting = waiting, []
+                    store.write(part)
+                    written = time.monotonic()
+        finally:
+            store.write(waiting)
+
+
+def _units(
+    todo: list[tuple[Any, Measure, Item]], *, ask: bool, options: dict[str, Any], cancel: Any
+) -> Iterator[dict[str, Any]]:
+    """Do one after the other, in this process."""
+    from mllm_widgets.vlm.loading import load
+
+    loaded: tuple[Any, Any] = (None, None)
+    asker = Asker()
+    for model, measure, item in todo:
+        if cancel is not None:
+            cancel.check()
+        if loaded[0] is not model:
+            loaded = (None, None)  # let the last one go before the next comes
+            loaded = (model, load(model, **options) if isinstance(model, str) else model)
+            asker = Asker()
+        yield one_unit(loaded[1], _name(model), measure, item, asker if ask else None, cancel)
+
+
+class Asker:
+    """Asks each question once, however many measures it is in."""
+
+    def __init__(self) -> None:
+        self._last: tuple[str, dict[str, Any]] = ("", {})
+
+    def ask(self, vlm: VLM, item: Item, question: Any) -> dict[str, Any]:
+        """What the model answers: answer, probability, score."""
+        from mllm_widgets.vlm.asking import ask
+
+        if self._last[0] != item.id:
+            answer = ask(vlm, question)
+            told = {"answer": answer.text, "probability": answer.probability, "score": item.score(answer.text)}
+            self._last = (item.id, told)
+        return self._last[1]
+
+
+def one_unit(
+    vlm: VLM, name: str, measure: Measure, item: Item, asker: Asker | None, cancel: Any = None
+) -> dict[str, Any]:
+    """One question measured: a row of the questions' table, and its cells."""
+    from mllm_widgets.jobs import Cancelled
+
+    started = time.perf_counter()
+    unit: dict[str, Any] = {
+        "id": item.id,
+        "model": name,
+        "measure": measure.key,
+        "digest": item.digest,
+        "text": item.source.text,
+    }
+    try:
+        question = item.question()
+        if asker is not None:
+            unit.update(asker.ask(vlm, item, question))
+        found = measure.run(vlm, item, question, cancel)
+        unit.update(found.facts, cells=found.cells, status="done", reason="")
+    except Cancelled:
+        raise
+    except Exception as error:  # noqa: BLE001  one question of thousands; what it was is kept
+        lines = str(error).strip().splitlines()
+        unit.update(status="failed", reason=f"{type(error).__name__}: {lines[0] if lines else 'no reason given'}"[:500])
+    unit["seconds"] = time.perf_counter() - started
+    return unit
+
+
+def columns_of(measures: list[Measure]) -> tuple[dict[str, str], dict[str, str]]:
+    """Columns and their types of facts and of cells, of all measures together."""
+    facts = {name: kind for one in measures for name, kind in one.FACTS.items()}
+    cells = {name: kind for one in measures for name, kind in one.CELLS.items()}
+    return facts, cells
+
+
+def _done(folder: Path, items: list[Item], retry_failed: bool) -> set[tuple[str, str, str]]:
+    """(question, model, measure) that need not be computed."""
+    table = read_parts(folder, "questions", [*KEYS, "status", "digest", "text"])
+    if table is None:
+        return set()
+    digests = {item.id: item for item in items}
+    done = set()
+    for row in table.to_pylist():
+        item = digests.get(row["id"])
+        if item is not None and item.digest != row["digest"]:
+            raise DatasetError(
+                f"question {item.id!r} is not the one that this run has under its name: it was {row['text']!r}, and is {item.source.text!r} now (or has another "
+                "picture or constraint). Give questions names that stay, as a dict, or choose another folder."
+            )
+        if row["status"] == "done" or not retry_failed:
+            done.add(tuple(row[key] for key in KEYS))
+    return done
+
+
+def _name(model: Any) -> str:
+    from mllm_widgets.vlm.model import VLM
+
+    if isinstance(model, str):
+        return model
+    if not isinstance(model, VLM):
+        raise DatasetError(
+            f"vlm is a {type(model).__name__}; expected what mw.load() returns, or a name that it takes."
+        )
+    return model.name
+
+
+def _model_of(model: Any) -> dict[str, Any]:
+    """What tells one model from another."""
+    name = _name(model)
+    if isinstance(model, str):
+        return {"name": name, "edits": 0}
+    return {"name": name, "edits": len(model.state) - 1 + sum(len(group) for group in model.state[0])}
+
+
+def _versions() -> dict[str, str]:
+    return {"python": platform.python_version(), **{package: _version(package) for package in PACKAGES}}
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "unknown"
