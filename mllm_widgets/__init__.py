@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .patch_map import PatchMap
     from .results import Answer, Trace
     from .saving.files import load_result
-    from .sweeps import Run, load_run, sweep
+    from .sweeps import Averages, Run, aggregate, load_run, sweep
     from .tracing import causal_trace
     from .vlm import VLM, Question, ask, load
     from .vlm.families import Family, families, register_family
@@ -34,6 +34,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Answer": "results",
+    "Averages": "sweeps",
     "Contributions": "contributions",
     "Edit": "editing",
     "EditReport": "editing",
@@ -50,6 +51,7 @@ _HOMES = {
     "Trace": "results",
     "TraceHeatmap": "widgets",
     "VLM": "vlm",
+    "aggregate": "sweeps",
     "ask": "vlm",
     "attention_contributions": "contributions",
     "attention_knockout": "contributions",
@@ -74,6 +76,7 @@ _MODULES = ("datasets", "editing", "errors", "sweeps", "tracing")
 __all__ = [
     "VLM",
     "Answer",
+    "Averages",
     "Contributions",
     "Edit",
     "EditPanel",
@@ -89,6 +92,7 @@ __all__ = [
     "Run",
     "Trace",
     "TraceHeatmap",
+    "aggregate",
     "ask",
     "attention_contributions",
     "attention_knockout",

@@ -1,8 +1,20 @@
 """Sweeps: one measure over many questions, kept in Parquet parts as it goes, so that it can be stopped at any moment and goes on where it was."""
 
+from .averages import Averages, aggregate
 from .measures import ContributionMeasure, EditMeasure, Measure, TraceMeasure
 from .pool import RayWorkers
 from .run import Run, load_run
 from .sweep import sweep
 
-__all__ = ["ContributionMeasure", "EditMeasure", "Measure", "RayWorkers", "Run", "TraceMeasure", "load_run", "sweep"]
+__all__ = [
+    "Averages",
+    "ContributionMeasure",
+    "EditMeasure",
+    "Measure",
+    "RayWorkers",
+    "Run",
+    "TraceMeasure",
+    "aggregate",
+    "load_run",
+    "sweep",
+]
