@@ -1,0 +1,16 @@
+"""The paper's experiments, one function each: run on the demo world in minutes, and on LLaVA with VQA-Constraints by the same call.
+
+Each gives tables with intervals and counts, beside what Basu et al. 2024 report (`mllm_widgets.sweeps.published`).
+"""
+
+from .contributions import picture_to_constraint
+from .traces import averaged_traces, gaussian_traces, multi_constraint_traces, text_only_traces, token_identity
+
+__all__ = [
+    "averaged_traces",
+    "gaussian_traces",
+    "multi_constraint_traces",
+    "picture_to_constraint",
+    "text_only_traces",
+    "token_identity",
+]
