@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mllm_widgets.errors import DatasetError
+from mllm_widgets.provenance import public_name
 
 if TYPE_CHECKING:
     from .items import Item
@@ -113,12 +114,12 @@ class Worker:
         """Measure one question."""
         from .sweep import one_unit
 
-        return one_unit(self._vlm, self._model, measure, item, self._asker)
+        return one_unit(self._vlm, public_name(self._model), measure, item, self._asker)
 
 
 def _lost(model: str, measure: Measure, item: Item, reason: str) -> dict[str, Any]:
     return {
-        "id": item.id, "model": model, "measure": measure.key, "digest": item.digest, "text": item.source.text, "status": "failed",
+        "id": item.id, "model": public_name(model), "measure": measure.key, "digest": item.digest, "text": item.source.text, "status": "failed",
         "reason": f"its worker died each time: {reason.splitlines()[0] if reason else 'no reason given'}"[:500], "seconds": float("nan"),
     }  # fmt: skip
 

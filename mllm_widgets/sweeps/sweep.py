@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import platform
 import time
 from collections.abc import Iterator
 from datetime import datetime, timezone
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mllm_widgets.errors import DatasetError
+from mllm_widgets.provenance import edits_of, public_name, versions
 
 from .items import Item, as_items
 from .measures import Measure, as_measures
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 
 EVERY = 20.0  # seconds between two parts: what a power cut costs at most
 MOST = 256  # units in a part
-PACKAGES = ("mllm_widgets", "torch", "transformers", "nnsight", "pyarrow")
 
 
 def sweep(
@@ -75,6 +73,8 @@ def sweep(
     >>> run.status()
     {'done': 3, 'failed': 0, 'left': 0}
     """
+    import pyarrow
+
     items, measures = as_items(questions), as_measures(measure)
     models = vlm if isinstance(vlm, (list, tuple)) else [vlm]
     names = [_name(one) for one in models]
@@ -85,7 +85,10 @@ def sweep(
         "measures": [{**one.settings, "key": one.key} for one in measures],
         "ask": ask,
         "ids": [item.id for item in items],
-        "session": {"began": datetime.now(timezone.utc).isoformat(timespec="seconds"), "versions": _versions()},
+        "session": {
+            "began": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "versions": {**versions(), "pyarrow": pyarrow.__version__},
+        },
     }
     store = Store(Path(out), config, columns_of(measures))
     try:
@@ -221,28 +224,17 @@ def _name(model: Any) -> str:
     from mllm_widgets.vlm.model import VLM
 
     if isinstance(model, str):
-        return model
+        return public_name(model)
     if not isinstance(model, VLM):
         raise DatasetError(
             f"vlm is a {type(model).__name__}; expected what mw.load() returns, or a name that it takes."
         )
-    return model.name
+    return public_name(model.name)
 
 
 def _model_of(model: Any) -> dict[str, Any]:
     """What tells one model from another."""
     name = _name(model)
     if isinstance(model, str):
-        return {"name": name, "edits": 0}
-    return {"name": name, "edits": len(model.state) - 1 + sum(len(group) for group in model.state[0])}
-
-
-def _versions() -> dict[str, str]:
-    return {"python": platform.python_version(), **{package: _version(package) for package in PACKAGES}}
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "unknown"
+        return {"name": name, "edits": []}
+    return {"name": name, "edits": list(edits_of(model))}
