@@ -8,17 +8,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mllm_widgets import __version__
-from mllm_widgets.errors import NotebookError, SaveError
+from mllm_widgets.errors import MllmWidgetsError, NotebookError
 from mllm_widgets.render.page import THEMES
+
+from .sweep import EXAMPLE, sweep_file
 
 DONE, UNSEEN, FAILED = 0, 1, 2
 
 ABOUT = """\
-Notebooks with live widgets, for readers who have no kernel.
+Notebooks with live widgets, for readers who have no kernel; and long runs without a notebook.
 
   mllm-widgets export lesson.ipynb -o lesson.html    one page: interactive, offline, for anybody with a browser
   mllm-widgets export --strip-state lesson.ipynb -o for-github.ipynb    the notebook with pictures only
   mllm-widgets check lesson.ipynb                    what a reader will see in JupyterLab, on GitHub, in VS Code ...
+  mllm-widgets sweep run.toml                        traces of many questions, kept as they come
 
 A widget lives in a page, or in a notebook opened again, if its state was saved. JupyterLab saves it with
 Settings > Save Widget State Automatically, and so does running the notebook here with --execute.
@@ -34,8 +37,13 @@ CHECK = """\
 Says for every widget in a notebook whether it has a picture and a saved state, how large both are, and what a reader
 sees of it on each host. GitHub, VS Code and MyST are judged by their rules, the others were tried.
 """
+SWEEP = """\
+Runs the sweep that a TOML file describes, with a bar that says how long it will take. Stop it at any moment: the same command
+goes on where it was. Such a file:
+
+"""
 CODES = """\
-exit status: 0 done; 1 a widget would be blank, or a line of text, for some readers; 2 it could not be done, and why
+exit status: 0 done; 1 a widget would be blank, or a line of text, for some readers, or a question failed; 2 it could not be done, and why
 """
 
 
@@ -48,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return DONE
     try:
         return given.run(given)
-    except (NotebookError, SaveError) as error:
+    except MllmWidgetsError as error:
         print(f"mllm-widgets: {error}", file=sys.stderr)  # noqa: T201
     return FAILED
 
@@ -57,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     layout = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser("mllm-widgets", description=ABOUT, epilog=CODES, formatter_class=layout)
     parser.add_argument("--version", action="version", version=f"mllm_widgets {__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="export | check")
+    commands = parser.add_subparsers(dest="command", metavar="export | check | sweep")
     export = commands.add_parser("export", description=EXPORT, epilog=CODES, formatter_class=layout)
     export.add_argument("notebook", type=Path, help="the .ipynb file")
     export.add_argument("-o", "--output", type=Path, help="the file to write (default: notebook.html beside it)")
@@ -74,6 +82,10 @@ def _parser() -> argparse.ArgumentParser:
     check = commands.add_parser("check", description=CHECK, epilog=CODES, formatter_class=layout)
     check.add_argument("notebook", type=Path, help="the .ipynb file")
     check.set_defaults(run=_check)
+    swept = commands.add_parser("sweep", description=SWEEP + EXAMPLE, epilog=CODES, formatter_class=layout)
+    swept.add_argument("config", type=Path, help="the .toml file; paths in it are told from where it lies")
+    swept.add_argument("--quiet", action="store_true", help="no bar")
+    swept.set_defaults(run=_sweep)
     return parser
 
 
@@ -103,6 +115,13 @@ def _export(given: argparse.Namespace) -> int:
     for note in done.notes:
         print(f"mllm-widgets: {note}", file=sys.stderr)  # noqa: T201
     return UNSEEN if done.unseen else DONE
+
+
+def _sweep(given: argparse.Namespace) -> int:
+    run = sweep_file(given.config, progress=not given.quiet)
+    counts = run.status()
+    _say(f"{run.folder}: {counts['done']} done, {counts['failed']} failed, {counts['left']} left.")
+    return UNSEEN if counts["failed"] else DONE
 
 
 def _check(given: argparse.Namespace) -> int:
