@@ -3,6 +3,7 @@
 Each `draw_...` gives a `Drawing`, whose `image()` is pixels and whose `svg()` is text.
 """
 
+from .averages import draw_averages, draw_layers
 from .edit import draw_edit
 from .edit_charts import lambda_figure, layer_figure, loss_figure
 from .explorer import draw_explorer
@@ -14,9 +15,11 @@ from .trials import draw_trials
 
 __all__ = [
     "Drawing",
+    "draw_averages",
     "draw_edit",
     "draw_explorer",
     "draw_heatmap",
+    "draw_layers",
     "draw_lens",
     "draw_patches",
     "draw_trace",
