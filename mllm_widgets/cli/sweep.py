@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib  # pyright: ignore[reportMissingImports]
 
 from mllm_widgets.errors import DatasetError
 
@@ -67,7 +73,9 @@ def questions_of(told: Mapping[str, Any], path: Path) -> Any:
         raise DatasetError(f"{str(path)!r}: [questions] needs either demo = 100 or vqa_constraints = 'folder'.")
     if "demo" in told:
         return {f"demo/{place}": one for place, one in enumerate(datasets.demo(told["demo"], seed=told.get("seed", 0)))}
-    named = {name: _beside(path, told[name]) for name in ("pictures", "known", "okvqa", "movies") if name in told}
+    named: dict[str, Any] = {
+        name: _beside(path, told[name]) for name in ("pictures", "known", "okvqa", "movies") if name in told
+    }
     words = bool(told.get("text_only"))
     data = datasets.load_vqa_constraints(_beside(path, told["vqa_constraints"]), **named, need_pictures=not words)
     data = data.subset(told["subset"]) if "subset" in told else data
@@ -76,10 +84,6 @@ def questions_of(told: Mapping[str, Any], path: Path) -> Any:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        import tomllib
-    except ImportError:  # Python 3.10
-        import tomli as tomllib
     if not path.is_file():
         raise DatasetError(f"{str(path)!r} is not there; expected a TOML file such as\n\n{EXAMPLE}")
     try:

@@ -110,7 +110,16 @@ def draw_layers(
         pen.text(PADDING + 26, y, said, TEXT, INK, room=pen.width - 2 * PADDING - 26)
     for share in (0.0, 0.5, 1.0):
         value = least + share * (most - least)
-        pen.text(left - 6, at(0, value)[1], f"{value + 0.0:.2f}".rstrip("0").rstrip(".").replace("-0", "0") if abs(value) < 0.005 else f"{value:.2f}".rstrip("0").rstrip("."), SMALL, FAINT, "rm")
+        pen.text(
+            left - 6,
+            at(0, value)[1],
+            f"{value + 0.0:.2f}".rstrip("0").rstrip(".").replace("-0", "0")
+            if abs(value) < 0.005
+            else f"{value:.2f}".rstrip("0").rstrip("."),
+            SMALL,
+            FAINT,
+            "rm",
+        )
     step = max(1, -(-len(layers) * 22 // WIDTH))
     for layer in layers[::step]:
         pen.text(at(layer, 0)[0], top + HEIGHT + 10, str(layer), SMALL, FAINT, "mm")

@@ -6,6 +6,7 @@ per layer and intervals, which it does not give.  Here every mean has an interva
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -65,7 +66,7 @@ class Averages:
     def to_dataframe(self) -> pd.DataFrame:
         """One row a module, layer and role that occurs: its means, intervals and count."""
         table = self.data.to_dataframe().reset_index()
-        return table[table["count"] > 0].reset_index(drop=True)
+        return table.loc[table["count"] > 0].reset_index(drop=True)
 
     def peak(self, module: str, role: str) -> tuple[int, float]:
         """The layer with the largest mean effect, and that effect.
@@ -116,7 +117,7 @@ class Averages:
             {name: (("module", "layer", "role"), one.reshape(shape)) for name, one in table.items()}, coords=coords
         )
         frame = data.to_dataframe().reset_index()
-        return frame[frame["count"] > 0].reset_index(drop=True)
+        return frame.loc[frame["count"] > 0].reset_index(drop=True)
 
     def _row(self, module: str, role: str) -> xr.DataArray:
         for name, value in (("module", module), ("role", role)):
@@ -199,8 +200,9 @@ def bootstrap(values: np.ndarray, draws: int, seed: int) -> tuple[np.ndarray, np
     random = np.random.default_rng(seed)
     weights = random.multinomial(count, np.full(count, 1 / count), size=draws).astype(np.float64)
     means = _weighted(weights, values)
-    with np.errstate(invalid="ignore"):
-        low, high = np.nanquantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0) if count else (means, means)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # cells that no question has
+        low, high = np.nanquantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
     enough = np.isfinite(values).sum(axis=0) >= 2
     mean = _weighted(np.ones((1, count)), values)[0]
     return mean, np.where(enough, low, np.nan), np.where(enough, high, np.nan)
@@ -227,7 +229,7 @@ def _chosen(run: Run, model: str | None, measure: str | None) -> tuple[pd.DataFr
         if given is not None and given not in known:
             raise DatasetError(f"{name}={given!r} is not in this run; it has {known}.")
     measure, model = measure or traces[0], model or models[0]
-    return questions[(questions["measure"] == measure) & (questions["model"] == model)], measure, model
+    return questions.loc[(questions["measure"] == measure) & (questions["model"] == model)], measure, str(model)
 
 
 def _by_role(run: Run, questions: pd.DataFrame, model: str, measure: str) -> tuple[xr.DataArray, xr.DataArray]:

@@ -1,0 +1,122 @@
+"""Averages over questions: the means are those of the traces, what is left out is counted, and how sure they are is said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import mllm_widgets as mw
+from mllm_widgets.errors import DatasetError
+from mllm_widgets.render import draw_averages, draw_layers
+from mllm_widgets.sweeps import TraceMeasure, published
+from mllm_widgets.sweeps.averages import bootstrap
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> mw.Run:
+    """Five questions; one cannot be traced, and one has a wrong true answer."""
+    questions: dict[str, Any] = {f"q{i}": q for i, q in enumerate(mw.datasets.demo(4))}
+    wrong = mw.datasets.demo_question("Taj Mahal")
+    questions["wrong"] = mw.Question(wrong.image, wrong.text, constraint="this building", answer="Paris")
+    questions["failed"] = mw.Question(wrong.image, "Which city is it?", constraint="this castle")
+    measures = [TraceMeasure(window=3), TraceMeasure(corruption="Big Ben", window=3)]
+    return mw.sweep("demo", questions, measures, out=tmp_path_factory.mktemp("run"), progress=False)
+
+
+@pytest.fixture(scope="module")
+def averages(run) -> mw.Averages:
+    return mw.aggregate(run, measure=next(iter(run.measures)))
+
+
+def test_means_are_those_of_the_questions(run, averages) -> None:
+    cells = run.cells()
+    own = cells[(cells.measure == averages.measure) & cells.id.isin([f"q{i}" for i in range(4)])]
+    for module, layer, role in (("mlp", 2, "last constraint"), ("self_attn", 5, "last"), ("mlp", 0, "other")):
+        some = own[(own.module == module) & (own.layer == layer) & (own.role == role)]
+        expected = some.groupby("id").effect.mean().mean()  # each question weighs the same, however many tokens it has
+        at = averages.data.sel(module=module, layer=layer, role=role)
+        assert float(at.effect) == pytest.approx(expected, abs=1e-6)
+        assert float(at.effect_low) <= expected + 1e-6
+        assert float(at.effect_high) >= expected - 1e-6
+        assert int(at["count"]) == some.id.nunique()
+    layer, effect = averages.peak("mlp", "last constraint")
+    assert layer in (0, 1, 2, 3)
+    assert effect > 0.9
+    questions = run.questions()
+    total = questions[(questions.measure == averages.measure) & questions.id.str.startswith("q")].total_effect.mean()
+    assert averages.total_effect[0] == pytest.approx(total, abs=1e-6)
+
+
+def test_what_is_left_out_is_counted_and_said(run, averages) -> None:
+    assert averages.counts == {"all": 6, "failed": 1, "wrong": 1, "weak": 0, "used": 4}
+    assert "n = 4 of 6 questions" in averages.caption
+    assert "1 left out: could not be measured; 1 left out: answered wrongly" in averages.caption
+    assert "Intervals: 95%, bootstrap over questions" in averages.caption
+    key = averages.measure
+    assert mw.aggregate(run, measure=key, correct=None).n == 5
+    assert mw.aggregate(run, measure=key, correct=False).n == 1
+    assert mw.aggregate(run, measure=key, only=["q0", "q1"]).counts["not chosen"] == 4
+
+
+def test_a_control_is_compared_question_by_question(run, averages) -> None:
+    other = mw.aggregate(run, measure=list(run.measures)[1])
+    table = averages.compare(other)
+    for row in table.itertuples():
+        both = [one.each.sel(module=row.module, layer=row.layer, role=row.role) for one in (averages, other)]
+        assert row.difference == pytest.approx(float((both[0] - both[1].values).mean()), abs=1e-9)
+        assert 0 < row.p <= 1
+    same = averages.compare(averages)
+    assert (same.difference == 0).all()
+    assert (same.p == 1).all()
+    with pytest.raises(DatasetError, match="no question in common"):
+        averages.compare(mw.aggregate(run, measure=averages.measure, correct=False))
+
+
+def test_the_interval_is_that_of_a_mean() -> None:
+    values = np.random.default_rng(0).normal(size=(400, 3))
+    values[:, 1] = 2.0
+    values[1:, 2] = np.nan
+    mean, low, high = bootstrap(values, 2000, 0)
+    assert mean[0] == pytest.approx(values[:, 0].mean())
+    assert high[0] - low[0] == pytest.approx(2 * 1.96 / 20, rel=0.1)
+    assert (low[1], mean[1], high[1]) == (2, 2, 2)
+    assert np.isnan([low[2], high[2]]).all()  # of one value there is none
+    assert mean[2] == values[0, 2]
+
+
+def test_pictures_have_their_caption(averages) -> None:
+    for drawing in (draw_averages(averages, "self_attn"), draw_layers(averages, "mlp", published={"last": {4: 0.5}})):
+        assert averages.caption in drawing.description
+        assert drawing.image().width > 800
+        assert "n = 4" in drawing.svg()
+    with pytest.raises(DatasetError, match="module='residual' is not in these averages"):
+        draw_averages(averages, "residual")
+    with pytest.raises(DatasetError, match="quantity='colour'"):
+        draw_layers(averages, quantity="colour")
+    with pytest.raises(DatasetError, match="none of them occurs"):
+        draw_layers(averages, roles=("visual",))
+
+
+def test_what_cannot_be_averaged_is_told(run, averages, tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="the run has several measures: say which"):
+        mw.aggregate(run)
+    with pytest.raises(DatasetError, match="model='llava' is not in this run"):
+        mw.aggregate(run, measure=averages.measure, model="llava")
+    with pytest.raises(DatasetError, match="no question is left of 6"):
+        mw.aggregate(run, measure=averages.measure, least_effect=2)
+    with pytest.raises(DatasetError, match="role='first' is not in these averages"):
+        averages.peak("mlp", "first")
+    other = mw.sweep("demo", mw.datasets.demo(1), "contributions", out=tmp_path, progress=False)
+    with pytest.raises(DatasetError, match="has no traces to average"):
+        mw.aggregate(other)
+
+
+def test_the_published_figures_are_tables() -> None:
+    assert set(published.figure_3().subset) == {"movies", "known", "okvqa"}
+    assert published.figure_3().restored.between(0, 1).all()
+    assert len(published.figure_14()) == 32
+    assert published.figure_6().query("method == 'MultEdit' and task == 'A'").efficacy.item() == 0.82
+    assert published.printed()["MMMU, edited"] == 33.8
