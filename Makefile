@@ -52,9 +52,15 @@ js-test: js ## types, lint and tests of the front end
 	$(WITH_NODE) npm --prefix js run --silent lint
 	$(WITH_NODE) npm --prefix js run --silent test
 
-# The browser tests must run here, so a missing browser is an error and not a skip.
+# The browser tests must run here, so a missing browser is an error and not a skip.  They wait a good deal, for pages and for kernels: the others run beside
+# them, and what those said is printed at the end.  pytest ends with 5 where TEST_ARGS leaves it no test.
+WAITING := browser or host or notebook
 pytest: $(VENV)/.dev js ## the Python, browser, host and notebook tests (TEST_ARGS=... is passed on)
-	$(WITH_NODE) $(WITH_HOSTS) $(BIN)/python -m pytest $(TEST_ARGS)
+	$(WITH_NODE) $(BIN)/python -m pytest -m "not ($(WAITING))" $(TEST_ARGS) >$(VENV)/pytest.log 2>&1 & beside=$$!; \
+	$(WITH_NODE) $(WITH_HOSTS) $(BIN)/python -m pytest -m "$(WAITING)" $(TEST_ARGS) && first=0 || first=$$?; \
+	wait $$beside && second=0 || second=$$?; \
+	cat $(VENV)/pytest.log; \
+	case "$$first $$second" in "0 0" | "0 5" | "5 0") ;; *) exit 1 ;; esac
 
 hosts: $(VENV)/.dev js ## the tests of hosts alone, and their pictures into docs/hosts, which the README shows
 	$(WITH_NODE) $(WITH_HOSTS) MW_SCREENSHOTS="$(CURDIR)/.screenshots" $(BIN)/python -m pytest tests/hosts $(TEST_ARGS)
