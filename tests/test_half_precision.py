@@ -35,8 +35,14 @@ def test_maps_are_as_near_to_float32_as_plain_hooks_are(family, dtype):
     assert measured.exact.std() > 0.005
     assert measured.to_plain.max() <= BOUND[dtype]
     assert measured.to_exact.max() <= measured.plain_to_exact.max() + BOUND[dtype] / 3
-    # where most cells bring nothing back the median is the rounding of one run, the corrupted one, which each kind of CPU does in its own way
-    assert np.median(measured.to_exact) <= 1.5 * np.median(measured.plain_to_exact) + BOUND[dtype] / 3
+    # the rounding of the corrupted run shifts all cells alike, and each kind of CPU does it in its own way: how far apart runs lie is bounded above
+    assert np.median(apart(measured.ours, measured)) <= 1.5 * np.median(apart(measured.plain[1], measured)) + 1e-4
+
+
+def apart(values, measured):
+    """|values - float32|, without the shift that most cells have in common."""
+    differences = values - measured.exact
+    return np.abs(differences - np.median(differences))
 
 
 @DTYPES

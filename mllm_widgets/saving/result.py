@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Result:
+class Result(ABC):
     """A result of a computation.
 
     provenance: what it was made with, see `mllm_widgets.provenance`; empty for one that was put together by hand.
@@ -58,6 +59,6 @@ class Result:
 
         to_csv(self, path)
 
+    @abstractmethod
     def to_dataframe(self) -> Any:
         """As a table."""
-        raise NotImplementedError
