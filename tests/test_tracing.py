@@ -112,3 +112,11 @@ def test_the_default_corruption_changes_the_answer(vlm):
 def test_weak_traces_warn(vlm):
     question = mw.datasets.demo_question("Eiffel Tower", "continent")
     assert any("unchanged" in warning for warning in mw.causal_trace(vlm, question, corruption="Big Ben").warnings)
+
+
+def test_a_question_about_the_usual_corruption_gets_another(vlm):
+    """In words the subject may be the very phrase that would take its place."""
+    question = mw.Question(None, "What is the city of Taj Mahal?", constraint="Taj Mahal")
+    assert mw.tracing.prepare_trace(vlm, question).corruption == "Eiffel Tower"
+    other = mw.Question(None, "What is the city of Eiffel Tower?", constraint="eiffel tower")
+    assert mw.tracing.prepare_trace(vlm, other).corruption == "Taj Mahal"

@@ -11,6 +11,7 @@ import xarray as xr
 from mllm_widgets.errors import TraceError
 from mllm_widgets.provenance import dated
 from mllm_widgets.results import CellBatch, Trace
+from mllm_widgets.vlm.asking import same_answer
 from mllm_widgets.vlm.model import VLM
 from mllm_widgets.vlm.question import Question
 
@@ -67,9 +68,10 @@ def prepare_trace(
     if corruption is not None:
         return prepare(vlm, question, as_corruption(corruption), **asked)
     runs: dict[int, CleanRun] = {}
-    phrases = phrases_for(question.constraint or "")
+    # a question in words may be about the very thing that usually takes a constraint's place
+    phrases = [one for one in phrases_for(question.constraint or "") if not same_answer(one, question.constraint)]
     first = prepare(vlm, question, TokenSwap(phrases[0]), clean_runs=runs, **asked)
-    if first.effect >= WEAK:
+    if first.effect >= WEAK or len(phrases) == 1:
         return first
     second = prepare(vlm, question, TokenSwap(phrases[1]), clean_runs=runs, **asked)
     return second if second.effect > first.effect else first
