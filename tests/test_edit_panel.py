@@ -6,10 +6,8 @@ import re
 import threading
 import time
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-import anywidget
 import numpy as np
 import pytest
 from PIL import Image
@@ -22,9 +20,9 @@ from mllm_widgets.widgets.edit_panel import applied, measure, plain, probes, wor
 from mllm_widgets.widgets.edit_panel.view import View
 from tests.families.tiny_llava import llava_next
 from tests.families.tiny_llava import question as tiny_question
+from tests.front_end import SOURCES, interface_fields, sent_traits
 
 LONG = 30
-STATE_TS = Path(__file__).resolve().parent.parent / "js" / "src" / "edit" / "state.ts"
 
 
 @pytest.fixture(scope="module")
@@ -672,12 +670,7 @@ def test_views_remember_what_edited_means():
 
 
 def test_the_traits_are_the_fields_the_front_end_knows():
-    fields = re.search(r"interface EditState \{\n(.*?)\n\}", STATE_TS.read_text(), re.DOTALL)
-    assert fields is not None
-    ours = set(mw.EditPanel.class_traits(sync=True)) - set(anywidget.AnyWidget.class_traits(sync=True))
-    assert {name for name in ours if not name.startswith("_")} == set(
-        re.findall(r"^ {2}(\w+):", fields[1], re.MULTILINE)
-    )
+    assert sent_traits(mw.EditPanel) == interface_fields("edit/state.ts", "EditState")
 
 
 # --- frozen -------------------------------------------------------------------------------------------------------------------
@@ -783,7 +776,7 @@ def test_what_are_no_lambdas_is_refused(panel, swept, lams):
 
 
 def test_every_trait_that_changes_is_watched_by_the_front_end():
-    source = (STATE_TS.parent.parent / "edit_panel.ts").read_text()
+    source = (SOURCES / "edit_panel.ts").read_text()
     watched = set(re.findall(r'"(\w+)"', source[source.index("const MODEL") : source.index("function render")]))
     ours = {name for name in mw.EditPanel.class_traits(sync=True) if not name.startswith("_")}
     ours -= set(Widget.class_traits(sync=True))  # which other code sees to
@@ -793,7 +786,5 @@ def test_every_trait_that_changes_is_watched_by_the_front_end():
 
 def test_an_edit_has_the_keys_the_front_end_reads(shared):
     for number, interface in (("2", "Result"), ("row", "EditRow")):
-        fields = re.search(rf"interface {interface} \{{\n(.*?)\n\}}", STATE_TS.read_text(), re.DOTALL)
-        assert fields is not None
         ours = shared.rows[0] if number == "row" else shared.results[number]
-        assert set(ours) == set(re.findall(r"^ {2}(\w+):", fields[1], re.MULTILINE))
+        assert set(ours) == interface_fields("edit/state.ts", interface)

@@ -8,10 +8,8 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-import anywidget
 import ipywidgets
 import numpy as np
 import pytest
@@ -33,9 +31,9 @@ from tests.families.tiny_llava import llava_next
 from tests.families.tiny_llava import question as tiny_question
 from tests.families.tiny_text import question as text_question
 from tests.families.tiny_text import tiny_text
+from tests.front_end import interface_fields, sent_traits
 
 LONG = 60
-STATE_TS = Path(__file__).resolve().parent.parent / "js" / "src" / "explorer" / "state.ts"
 
 
 @pytest.fixture
@@ -661,12 +659,7 @@ def test_words_are_told_without_the_punctuation_around_them():
     [(QuestionPanel, "QuestionState"), (TrialsPanel, "TrialsState"), (LensPanel, "LensState")],
 )
 def test_the_traits_are_the_fields_the_front_end_knows(widget, interface):
-    fields = re.search(rf"interface {interface} \{{\n(.*?)\n\}}", STATE_TS.read_text(), re.DOTALL)
-    assert fields is not None
-    ours = set(widget.class_traits(sync=True)) - set(anywidget.AnyWidget.class_traits(sync=True))
-    assert {name for name in ours if not name.startswith("_")} == set(
-        re.findall(r"^ {2}(\w+):", fields[1], re.MULTILINE)
-    )
+    assert sent_traits(widget) == interface_fields("explorer/state.ts", interface)
 
 
 def wait_for(said):

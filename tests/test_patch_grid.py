@@ -6,12 +6,10 @@ import base64
 import dataclasses
 import io
 import json
-import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
-import anywidget
 import numpy as np
 import pytest
 import traitlets
@@ -27,9 +25,9 @@ from mllm_widgets.widgets import patch_view, wire
 from mllm_widgets.widgets.shots import SIGNATURE
 from tests.families.tiny_llava import llava_next
 from tests.families.tiny_llava import question as tiny_question
+from tests.front_end import interface_fields, sent_traits
 from tests.patch_maps import patch_map
 
-STATE_TS = Path(__file__).resolve().parent.parent / "js" / "src" / "patches" / "state.ts"
 GOLDEN = json.loads((Path(__file__).parent / "data" / "patches.json").read_text())
 
 
@@ -340,12 +338,7 @@ def test_a_token_that_is_no_patch_cannot_be_selected(tiled):
 
 
 def test_the_traits_are_the_fields_the_front_end_knows():
-    fields = re.search(r"interface PatchState \{\n(.*?)\n\}", STATE_TS.read_text(), re.DOTALL)
-    assert fields is not None
-    ours = set(mw.PatchGrid.class_traits(sync=True)) - set(anywidget.AnyWidget.class_traits(sync=True))
-    assert {name for name in ours if not name.startswith("_")} == set(
-        re.findall(r"^ {2}(\w+):", fields[1], re.MULTILINE)
-    )
+    assert sent_traits(mw.PatchGrid) == interface_fields("patches/state.ts", "PatchState")
 
 
 def test_other_values_take_the_place_of_those_on_show(shown, tiled, monkeypatch):

@@ -10,14 +10,11 @@ import gc
 import io
 import json
 import pickle
-import re
 import sys
 import threading
 import time
-from pathlib import Path
 from typing import Any
 
-import anywidget
 import numpy as np
 import pytest
 import traitlets
@@ -30,8 +27,8 @@ from mllm_widgets.results import TokenInfo
 from mllm_widgets.tracing import filling
 from mllm_widgets.widgets import trace_heatmap, trace_view, wire
 from mllm_widgets.widgets.shots import SIGNATURE
+from tests.front_end import interface_fields, sent_traits
 
-STATE_TS = Path(__file__).resolve().parent.parent / "js" / "src" / "heatmap" / "state.ts"
 BATCH = 20  # so that a map of the demo model takes several passes
 LONG = 30  # seconds; only a broken test waits that long
 
@@ -155,12 +152,7 @@ def test_a_trace_of_one_module_shows_that_one(show, setup, wanted):
 
 
 def test_the_traits_are_the_fields_the_front_end_knows():
-    fields = re.search(r"interface HeatmapState \{\n(.*?)\n\}", STATE_TS.read_text(), re.DOTALL)
-    assert fields is not None
-    ours = set(mw.TraceHeatmap.class_traits(sync=True)) - set(anywidget.AnyWidget.class_traits(sync=True))
-    assert {name for name in ours if not name.startswith("_")} == set(
-        re.findall(r"^ {2}(\w+):", fields[1], re.MULTILINE)
-    )
+    assert sent_traits(mw.TraceHeatmap) == interface_fields("heatmap/state.ts", "HeatmapState")
 
 
 def test_the_pinned_cell_is_told_by_its_token_and_layer_too(show, trace):

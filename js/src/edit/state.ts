@@ -1,6 +1,7 @@
 // The traits of mllm_widgets.widgets.EditPanel.
 
 import type { AnyModel } from "@anywidget/types";
+import type { WidgetState } from "../lib/state";
 import type { WireTensor } from "../lib/tensor";
 
 export interface Said {
@@ -68,15 +69,7 @@ export interface Curve {
   layer: number;
 }
 
-export interface EditState {
-  version: number;
-  picture_id: string;
-  provenance: Record<string, unknown>;
-  offline: boolean;
-  snapshots: number;
-  taken: number;
-  outputs: number;
-  tools: string;
+export interface EditState extends WidgetState {
   question: string;
   span: number[]; // where the constraint stands; empty without one
   image: DataView;

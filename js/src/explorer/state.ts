@@ -1,6 +1,7 @@
 // The traits of the Explorer's own panels (mllm_widgets.widgets.explorer: question_panel, trials_panel, lens_panel).
 
 import type { AnyModel } from "@anywidget/types";
+import type { WidgetState } from "../lib/state";
 
 export interface Word {
   text: string;
@@ -8,15 +9,7 @@ export interface Word {
   end: number;
 }
 
-export interface QuestionState {
-  version: number;
-  picture_id: string;
-  provenance: Record<string, unknown>;
-  offline: boolean;
-  snapshots: number;
-  taken: number;
-  outputs: number;
-  tools: string;
+export interface QuestionState extends WidgetState {
   generation: number; // counts the questions asked
   question: string;
   span: number[]; // where the constraint stands; empty without one
@@ -52,15 +45,7 @@ export interface TrialRow {
   all: number | null; // blocked in all layers at once
 }
 
-export interface TrialsState {
-  version: number;
-  picture_id: string;
-  provenance: Record<string, unknown>;
-  offline: boolean;
-  snapshots: number;
-  taken: number;
-  outputs: number;
-  tools: string;
+export interface TrialsState extends WidgetState {
   layers: number;
   modules: { key: string; name: string }[];
   module: string;
@@ -73,15 +58,7 @@ export interface TrialsState {
   layer: number;
 }
 
-export interface LensState {
-  version: number;
-  picture_id: string;
-  provenance: Record<string, unknown>;
-  offline: boolean;
-  snapshots: number;
-  taken: number;
-  outputs: number;
-  tools: string;
+export interface LensState extends WidgetState {
   layers: number[];
   positions: number[];
   names: string[];

@@ -1,6 +1,7 @@
 // The traits of mllm_widgets.widgets.TraceHeatmap, and what the view derives from them.
 
 import type { AnyModel } from "@anywidget/types";
+import type { WidgetState } from "../lib/state";
 import { decoded, isRounded, type WireTensor } from "../lib/tensor";
 
 export interface Row {
@@ -22,15 +23,7 @@ export interface Maps {
   limits: number[]; // the end of each window's scale
 }
 
-export interface HeatmapState {
-  version: number;
-  picture_id: string;
-  provenance: Record<string, unknown>;
-  offline: boolean;
-  snapshots: number;
-  taken: number;
-  outputs: number;
-  tools: string;
+export interface HeatmapState extends WidgetState {
   question: string;
   span: number[];
   answer: string;

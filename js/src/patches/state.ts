@@ -1,17 +1,10 @@
 // The traits of mllm_widgets.widgets.PatchGrid, and the patches they tell of.
 
 import type { AnyModel } from "@anywidget/types";
+import type { WidgetState } from "../lib/state";
 import { decoded, type WireTensor } from "../lib/tensor";
 
-export interface PatchState {
-  version: number;
-  picture_id: string;
-  provenance: Record<string, unknown>;
-  offline: boolean;
-  snapshots: number;
-  taken: number;
-  outputs: number;
-  tools: string;
+export interface PatchState extends WidgetState {
   image: DataView;
   picture_size: number[];
   question: string;

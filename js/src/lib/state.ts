@@ -1,0 +1,12 @@
+// The traits of every widget: those of mllm_widgets.widgets.base.Widget, and its version.
+
+export interface WidgetState {
+  version: number;
+  picture_id: string;
+  provenance: Record<string, unknown>;
+  offline: boolean;
+  snapshots: number;
+  taken: number;
+  outputs: number;
+  tools: string;
+}
