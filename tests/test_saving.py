@@ -416,12 +416,14 @@ def test_pictures_and_pages_that_cannot_be_written_say_so(vlm, question, tmp_pat
     """As results do; and what is there stays whole."""
     grid = mw.PatchGrid(patch_map(vlm, question, 8))
     number: Any = 3
-    for write in (grid.to_png, grid.to_svg, grid.to_html):
+    for write, ending in ((grid.to_png, ".png"), (grid.to_svg, ".svg"), (grid.to_html, ".html")):
         with pytest.raises(SaveError, match=r"cannot be written \(its folder does not exist\)"):
-            write(tmp_path / "nowhere" / "x")
+            write(tmp_path / "nowhere" / f"x{ending}")
         with pytest.raises(SaveError, match="is a folder"):
             write(tmp_path)
         with pytest.raises(SaveError, match="path=3 is no path"):
             write(number)
+        with pytest.raises(SaveError, match=rf"ends in '.jpg'; expected a file name that ends in {ending}"):
+            write(tmp_path / "x.jpg")
     assert not list(tmp_path.iterdir())
     grid.close()

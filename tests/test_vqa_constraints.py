@@ -228,6 +228,8 @@ def test_wrong_arguments_are_told(folder: Path, tmp_path: Path) -> None:
     load = mw.datasets.load_vqa_constraints
     with pytest.raises(DatasetError, match=r"is not there. The three files are in"):
         load(tmp_path / "no such folder")
+    with pytest.raises(DatasetError, match="is a file; expected the folder it lies in"):
+        load(folder / "okvqa.csv")
     empty = tmp_path / "empty"
     empty.mkdir()
     with pytest.raises(DatasetError, match=r"has none of okvqa.csv"):

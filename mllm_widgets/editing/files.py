@@ -19,8 +19,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mllm_widgets.errors import EditError, MllmWidgetsError
+from mllm_widgets.errors import EditError, MllmWidgetsError, SaveError
 from mllm_widgets.results import Answer
+from mllm_widgets.saving import places
 from mllm_widgets.vlm.asking import vocabulary
 from mllm_widgets.vlm.loading import DEMO_NAMES
 from mllm_widgets.vlm.model import VLM
@@ -267,16 +268,12 @@ def written(place: Path, write: Callable[[Path], Any]) -> None:
     """
     from safetensors import SafetensorError
 
-    part = place.with_name(f".{place.name}.{os.getpid()}.part")
     try:
-        write(part)
-        part.replace(place)
-    except (OSError, SafetensorError) as error:
-        why = "its folder does not exist" if not place.parent.is_dir() else getattr(error, "strerror", None) or error
-        raise EditError(f"{str(place)!r} cannot be written ({why}).") from error
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink()
+        places.written(place, write)
+    except SaveError as error:
+        raise EditError(str(error)) from error
+    except SafetensorError as error:
+        raise EditError(f"path={str(place)!r} cannot be written ({error}).") from error
 
 
 def write_tensors(place: Path, tensors: dict[str, Tensor], header: dict[str, str]) -> None:

@@ -21,20 +21,20 @@ def path_of(path: Any, endings: tuple[str, ...]) -> Path:
     if not isinstance(path, (str, os.PathLike)) or not str(path):
         raise SaveError(f"path={path!r} is no path; expected a text or a pathlib.Path.")
     place = Path(path).expanduser()
+    if place.is_dir():
+        raise SaveError(f"path={str(place)!r} is a folder; expected the name of a file.")
     if place.suffix.lower() not in endings:
         ends = f"ends in {place.suffix!r}" if place.suffix else "has no ending"
         raise SaveError(f"path={str(place)!r} {ends}; expected a file name that ends in {' or '.join(endings)}.")
     return place
 
 
-def put(path: Any, data: bytes) -> None:
+def put(path: Any, data: bytes, ending: str) -> None:
     """Write the bytes of a file, whole or not at all.
 
-    Raises SaveError for what is no path, and where nothing can be written.
+    Raises SaveError for what is no path, or ends otherwise, and where nothing can be written.
     """
-    if not isinstance(path, (str, os.PathLike)) or not str(path):
-        raise SaveError(f"path={path!r} is no path; expected a text or a pathlib.Path.")
-    written(Path(path).expanduser(), lambda part: part.write_bytes(data))
+    written(path_of(path, (ending,)), lambda part: part.write_bytes(data))
 
 
 def written(place: Path, write: Callable[[Path], Any]) -> None:
@@ -42,8 +42,8 @@ def written(place: Path, write: Callable[[Path], Any]) -> None:
 
     Raises SaveError where nothing can be written.
     """
-    if place.is_dir():
-        raise SaveError(f"path={str(place)!r} is a folder; expected the name of a file.")
+    if not place.parent.is_dir():
+        raise SaveError(f"path={str(place)!r} cannot be written (its folder does not exist).")
     part = place.with_name(f".{place.name}.{os.getpid()}.{threading.get_ident()}.part")
     try:
         write(part)
@@ -51,8 +51,7 @@ def written(place: Path, write: Callable[[Path], Any]) -> None:
             shutil.copymode(place, part)
         part.replace(place)
     except OSError as error:
-        why = "its folder does not exist" if not place.parent.is_dir() else error.strerror or error
-        raise SaveError(f"path={str(place)!r} cannot be written ({why}).") from error
+        raise SaveError(f"path={str(place)!r} cannot be written ({error.strerror or error}).") from error
     finally:
         with contextlib.suppress(OSError):
             part.unlink()

@@ -79,7 +79,7 @@ class Pictured(ipywidgets.Widget if TYPE_CHECKING else object):
 
         Raises
         ------
-        WidgetError: if there is nothing to draw yet. SaveError: if it cannot be written there.
+        WidgetError: if there is nothing to draw yet. SaveError: if it cannot be written there, or ends otherwise.
         """
         info = PngImagePlugin.PngInfo()
         info.add_text("mllm_widgets", "closed" if self.comm is None else self.model_id)
@@ -88,7 +88,7 @@ class Pictured(ipywidgets.Widget if TYPE_CHECKING else object):
         buffer = io.BytesIO()
         self.picture().save(buffer, format="PNG", optimize=True, pnginfo=info)
         if path is not None:
-            put(path, buffer.getvalue())
+            put(path, buffer.getvalue(), ".png")
         return buffer.getvalue()
 
     def to_svg(self, path: str | Path | None = None) -> str:
@@ -96,11 +96,11 @@ class Pictured(ipywidgets.Widget if TYPE_CHECKING else object):
 
         Raises
         ------
-        WidgetError: if there is nothing to draw yet; for a picture of more than 20,000 cells, which `to_png` draws. SaveError: if it cannot be written there.
+        WidgetError: if there is nothing to draw yet; for a picture of more than 20,000 cells, which `to_png` draws. SaveError: if it cannot be written there, or ends otherwise.
         """
         text = self.drawing().svg(Provenance(self.provenance).to_json() if self.provenance else "")
         if path is not None:
-            put(path, text.encode())
+            put(path, text.encode(), ".svg")
         return text
 
     def parts(self) -> list[ipywidgets.Widget]:
@@ -134,7 +134,7 @@ class Pictured(ipywidgets.Widget if TYPE_CHECKING else object):
 
         Raises
         ------
-        WidgetError: for another theme, or a widget that was closed. SaveError: if it cannot be written there.
+        WidgetError: for another theme, or a widget that was closed. SaveError: if it cannot be written there, or ends otherwise.
         """
         from .page import page_of
 

@@ -63,7 +63,7 @@ def page_of(widget: Pictured, path: str | Path | None, *, title: str | None, the
         facts=_facts(widget),
     )
     if path is not None:
-        put(path, document.encode())
+        put(path, document.encode(), ".html")
     return document
 
 

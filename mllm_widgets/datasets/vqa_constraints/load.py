@@ -61,7 +61,8 @@ def load_vqa_constraints(
     if question_mark not in ("missing", "always", "never"):
         raise DatasetError(f"question_mark={question_mark!r} is not known; expected 'missing', 'always' or 'never'.")
     if not folder.is_dir():
-        raise DatasetError(f"folder={str(folder)!r} is not there. {HOW_TO_GET}")
+        wrong = "is a file; expected the folder it lies in" if folder.exists() else "is not there"
+        raise DatasetError(f"folder={str(folder)!r} {wrong}. {HOW_TO_GET}")
     there = {subset: folder / name for subset, name in FILES.items() if (folder / name).is_file()}
     if not there:
         raise DatasetError(f"folder={str(folder)!r} has none of {', '.join(FILES.values())}. {HOW_TO_GET}")

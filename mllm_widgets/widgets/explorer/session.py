@@ -15,6 +15,7 @@ from mllm_widgets.errors import LargeStateWarning, WidgetError
 from mllm_widgets.vlm.question import Question
 from mllm_widgets.vlm.spans import find_words
 from mllm_widgets.widgets.cells import after_cells
+from mllm_widgets.widgets.edit_panel.measure import check_lams
 from mllm_widgets.widgets.patch_view import picture_bytes
 
 from .arguments import check_whole
@@ -164,6 +165,7 @@ class Session:
                 "the model has an edit that the views do not show, so nothing more can be computed for them; "
                 "take it off with explorer.edit_panel.revert(), or let them follow it with explorer.turn_to('look')."
             )
+        check_lams(lams)  # before the first is computed
         heatmap, editor = self.views.heatmap, self.views.editor
         if heatmap is not None:
             heatmap.freeze(windows)
