@@ -195,6 +195,16 @@ def test_views_of_another_model_are_not_frozen(explorer):
     assert explorer.heatmap.maps["windows"] == list(range(1, 9))
 
 
+def test_lambdas_that_are_none_are_told_before_anything_is_computed(vlm, question):
+    made = mw.Explorer(vlm, question)
+    assert made.wait(LONG)
+    assert made.edit_panel is None
+    with pytest.raises(WidgetError, match="lams='many' are no lambdas"):
+        made.freeze(lams="many")
+    assert not made.heatmap.maps
+    made.close()
+
+
 def test_contributions_that_were_not_computed_are(vlm, question, monkeypatch):
     monkeypatch.setattr("mllm_widgets.widgets.explorer.compute.MOST_TARGETS", 4)
     made = mw.Explorer(vlm, question)
