@@ -19,6 +19,7 @@ from playwright.sync_api import Page, expect
 
 import mllm_widgets as mw
 from mllm_widgets import colormaps
+from mllm_widgets.provenance import Provenance
 from mllm_widgets.widgets import wire
 from mllm_widgets.widgets.edit_panel.probes import demo_probes
 from tests.patch_maps import patch_map
@@ -201,13 +202,36 @@ def test_a_json_holds_the_data_and_their_provenance(page, heatmap, grid) -> None
     assert view["data"]["values"]["coords"]["layer"] == list(grid.layers)
 
 
+def test_files_are_of_what_the_controls_show_where_no_kernel_says_so(page, heatmap, panel, vlm, question) -> None:
+    both = wire.tensor(np.stack([wire.array(heatmap.values)] * 2))
+    maps = {"windows": [1, 3], "values": both, "limits": [heatmap.limit] * 2}
+    host(page, heatmap, changes={"offline": True, "maps": maps})
+    page.get_by_role("slider", name="window").fill("3")
+    assert json.loads(exported(page, "JSON")[0])["provenance"]["window"] == 3
+    picture = Image.open(io.BytesIO(exported(page, "PNG")[0]))
+    picture.load()
+    assert Provenance(json.loads(picture.info["provenance"])) == {**heatmap.provenance, "window": 3}
+    assert b"\n# window: 3\n" in exported(page, "CSV")[0]
+    host(page, panel, changes={"offline": True})
+    page.get_by_role("slider", name="lambda").fill("30")
+    assert json.loads(exported(page, "JSON")[0])["provenance"]["lam"] == panel.results["1"]["lams"][30]
+    flow = mw.attention_contributions(vlm, question, target=[74, 75])
+    grid = mw.PatchGrid(flow)
+    host(page, grid)
+    assert f"\n# target: {flow.provenance['target']}\n".encode() in exported(page, "CSV")[0]
+    receive(page, token=75)
+    assert b"\n# target: 75\n" in exported(page, "CSV")[0]
+    view = json.loads(exported(page, "JSON")[0])
+    assert (view["provenance"]["target"], view["data"]["token"]) == (75, 75)
+
+
 def test_python_reads_what_a_widget_exports(page, heatmap, grid, panel, tmp_path) -> None:
     for widget, name in ((heatmap, "restored"), (grid, "values"), (panel, None)):
         host(page, widget)
         data, file = exported(page, "JSON")
         (tmp_path / file).write_bytes(data)
         view = mw.load_result(tmp_path / file)
-        assert view.provenance == widget.provenance
+        assert view.provenance == {**widget.provenance, **({} if name else {"lam": panel.edit.lam})}
         if name is None:
             assert view.kind == "edit_panel"
             assert view["probes"][0]["text"] == panel.probes[0]["text"]

@@ -380,7 +380,7 @@ def test_a_frozen_window_is_there_at_once_while_the_kernel_is_busy(page, frozen)
     expect(page.locator(".mw-status progress")).to_be_hidden()
 
 
-def test_what_is_stored_in_8_bits_says_so(page, frozen) -> None:
+def test_what_is_stored_in_fewer_bits_says_so(page, frozen) -> None:
     rounded = {**frozen.maps, "values": wire.tensor(wire.array(frozen.maps["values"]), "uint8")}
     host(page, frozen, changes={"offline": True, "maps": rounded})
     move_to(page, 3)
@@ -389,7 +389,11 @@ def test_what_is_stored_in_8_bits_says_so(page, frozen) -> None:
     expect(page.get_by_role("tooltip")).to_contain_text("stored in 8 bits")
     move_to(page, 1)  # on show as it was computed
     page.mouse.move(501, 401)
-    expect(page.get_by_role("tooltip")).not_to_contain_text("8 bits")
+    expect(page.get_by_role("tooltip")).not_to_contain_text("bits")
+    receive(page, maps={**frozen.maps, "values": wire.tensor(wire.array(frozen.maps["values"]), "float16")})
+    move_to(page, 3)
+    page.mouse.move(500, 400)
+    expect(page.get_by_role("tooltip")).to_contain_text("stored in 16 bits")
 
 
 def test_a_map_that_has_lost_its_model_still_turns_to_what_it_holds(page, frozen) -> None:
@@ -406,6 +410,50 @@ def test_windows_that_are_computed_aside_are_said(page, frozen, screenshots) -> 
     expect(page.locator(".mw-status progress")).to_be_visible()
     expect(page.get_by_role("button", name="Cancel")).to_be_hidden()
     page.screenshot(path=screenshots / "page-freezing.png", full_page=True)
+
+
+@pytest.fixture
+def mixed(heatmap) -> dict:
+    """As it is while window 5 is computed, and in a notebook that was saved meanwhile: every second token is of it, the others of window 1."""
+    values = wire.array(heatmap.values)
+    fresh = np.zeros(values.shape, dtype=np.uint8)
+    values[:, :, ::2], fresh[:, :, ::2] = 0.123, 1
+    sent = {"values": wire.tensor(values), "fresh": wire.tensor(fresh)}
+    return {**sent, "maps": {}, "window": 5, "computing": 5, "state": "running", "offline": True}
+
+
+def test_cells_of_two_windows_are_never_called_one_map(page, heatmap, mixed, screenshots) -> None:
+    host(page, heatmap, changes=mixed)
+    move_to(page, 1)
+    cells = sum(row["traced"] for row in heatmap.rows) * heatmap.layers
+    kept = cells // heatmap.layers // 2 * heatmap.layers  # of window 1
+    expect(page.locator(".mw-map")).to_have_attribute("data-drawn", f"window 1: {kept} cells")
+    expect(page.locator(".mw-status")).to_contain_text("Run the notebook to compute this.")
+    page.screenshot(path=screenshots / "page-two-windows.png", full_page=True)
+    grid, notes = page.get_by_role("grid"), []
+    first = next(index for index, row in enumerate(heatmap.rows) if row["traced"])
+    grid.focus()
+    grid.press("Control+Home")
+    for _ in range(first):
+        grid.press("ArrowDown")
+    for _ in range(2):
+        settle(page)
+        notes.append(page.get_by_role("tooltip").inner_text())
+        grid.press("ArrowDown")
+    assert "still of window 5" in notes[0]
+    assert "still of" not in notes[1]
+    page.get_by_role("button", name="Export").click()
+    page.get_by_role("menuitem", name="CSV").click()
+    expect(page.locator(".mw-told")).to_have_text(
+        re.compile("Only a part of window 5 is computed.*when it is complete")
+    )
+    page.get_by_role("button", name="Data table").click()
+    expect(page.locator(".mw-data tbody tr").nth(first)).to_contain_text("–")
+    expect(page.locator(".mw-data tbody tr").nth(first + 1)).not_to_contain_text("–")
+    known = wire.tensor(np.stack([wire.array(heatmap.values)] * 2))
+    receive(page, maps={"windows": [1, 2], "values": known, "limits": [heatmap.limit] * 2})
+    expect(page.locator(".mw-map")).to_have_attribute("data-drawn", f"window 1: {cells} cells, complete")
+    shows(page, heatmap, 1)
 
 
 @pytest.fixture

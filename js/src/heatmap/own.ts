@@ -2,7 +2,7 @@
 
 import { windowName } from "../lib/format";
 import type { Own, Sheet } from "../lib/tools";
-import { type Model, onShow, Values } from "./state";
+import { isMixed, type Model, onShow, Values } from "./state";
 import { measured } from "./words";
 
 export function ownOf(model: Model): Own {
@@ -15,6 +15,10 @@ export function ownOf(model: Model): Own {
     },
     sheet: () => sheetOf(model),
     data: () => dataOf(model),
+    unfit: () =>
+      isMixed(model)
+        ? `Only a part of window ${model.get("computing")} is computed, and the rest is of another: export the map when it is complete.`
+        : "",
   };
 }
 
@@ -26,7 +30,10 @@ function sheetOf(model: Model): Sheet {
     columns: ["position", ...layers.map((layer) => `layer ${layer}`)],
     rows: model.get("rows").map((row) => ({
       label: row.label,
-      cells: [row.position, ...layers.map((layer) => values.effect(row, layer))],
+      cells: [
+        row.position,
+        ...layers.map((layer) => (values.isAhead(row, layer) ? Number.NaN : values.effect(row, layer))),
+      ],
     })),
   };
 }

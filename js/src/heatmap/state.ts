@@ -2,7 +2,7 @@
 
 import type { AnyModel } from "@anywidget/types";
 import type { WidgetState } from "../lib/state";
-import { decoded, isRounded, type WireTensor } from "../lib/tensor";
+import { decoded, isRounded, ROUNDED, type WireTensor } from "../lib/tensor";
 
 export interface Row {
   label: string;
@@ -69,6 +69,9 @@ export class Values {
   private readonly isFresh: Float32Array | Uint8Array;
   private readonly complete: boolean; // all cells are of the slider's window
   private readonly coming: boolean; // some are, the fresh ones
+  private readonly staying: boolean; // those that are not fresh yet: the slider went back while another window was computed
+  private readonly computing: number; // the window that fresh cells are of; 0 where all are of one
+  private readonly shown: number;
   private readonly corrupted: number;
   private readonly tokens: number;
   private readonly first: number; // of the module's cells
@@ -76,8 +79,11 @@ export class Values {
   // what a hundred thousand cells ask for is read from the model once
   constructor(model: Model) {
     const wire = onShow(model).values;
-    this.complete = heldAt(model) >= 0 || model.get("window") === model.get("shown");
-    this.coming = model.get("computing") === model.get("window");
+    this.complete = !isStale(model);
+    this.computing = isMixed(model) ? model.get("computing") : 0;
+    this.shown = model.get("shown");
+    this.coming = this.computing === model.get("window");
+    this.staying = this.shown === model.get("window");
     this.restored = decoded(wire);
     this.isFresh = decoded(model.get("fresh"));
     this.corrupted = model.get("corrupted");
@@ -96,7 +102,17 @@ export class Values {
 
   /** Does the cell belong to the window that the slider shows? */
   fresh(row: Row, layer: number): boolean {
-    return this.complete || (this.coming && this.isFresh[this.index(row, layer)] === 1);
+    return this.complete || (this.isAhead(row, layer) ? this.coming : this.staying);
+  }
+
+  /** The window that a cell is of, where it is not the slider's. */
+  windowOf(row: Row, layer: number): number {
+    return this.isAhead(row, layer) ? this.computing : this.shown;
+  }
+
+  /** Is the cell of the window that is being computed, and the map called after another one? */
+  isAhead(row: Row, layer: number): boolean {
+    return this.computing > 0 && this.isFresh[this.index(row, layer)] === 1;
   }
 
   private index(row: Row, layer: number): number {
@@ -107,7 +123,13 @@ export class Values {
 /** The place of the slider's window among the maps that came whole; -1 where it is none of them, or on show anyway. */
 function heldAt(model: Model): number {
   const window = model.get("window");
-  return window === model.get("shown") ? -1 : (model.get("maps").windows ?? []).indexOf(window);
+  const there = window === model.get("shown") && !model.get("computing");
+  return there ? -1 : (model.get("maps").windows ?? []).indexOf(window);
+}
+
+/** Are cells of two windows on show?  So it is while a map is computed, and in a notebook that was saved meanwhile. */
+export function isMixed(model: Model): boolean {
+  return model.get("computing") > 0 && heldAt(model) < 0;
 }
 
 /** The map that is drawn: of which window, its numbers (module, layer, token), and the end of its scale. */
@@ -132,14 +154,15 @@ function part(whole: WireTensor, at: number): WireTensor {
   return one;
 }
 
-/** Is the map on show still that of another window than the slider's? */
+/** Is the map on show still that of another window than the slider's, or of two? */
 export function isStale(model: Model): boolean {
-  return model.get("window") !== model.get("shown") && heldAt(model) < 0;
+  return heldAt(model) < 0 && (isMixed(model) || model.get("window") !== model.get("shown"));
 }
 
-/** Was the map on show rounded on its way here? */
-export function rounded(model: Model): boolean {
-  return isRounded(onShow(model).values);
+/** How the map on show was rounded on its way here, in words: effects that are small beside the scores have no more than that left. */
+export function rounded(model: Model): string {
+  const { values } = onShow(model);
+  return isRounded(values) ? ROUNDED : values.dtype === "f2" ? "stored in 16 bits" : "";
 }
 
 /** The windows whose maps are here. */

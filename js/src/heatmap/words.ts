@@ -1,7 +1,6 @@
 // What a cell says, in words: for the tooltip, for screen readers and for copying.
 
 import { layerRange, number, percent, signed, windowLayers } from "../lib/format";
-import { ROUNDED } from "../lib/tensor";
 import type { Words } from "../lib/tooltip";
 import { overview } from "./overview";
 import { type Cell, type Model, rounded, Values } from "./state";
@@ -19,7 +18,7 @@ export function describe(model: Model, cell: Cell): Words {
   const restored = values.at(row, cell.layer);
   const effect = values.effect(row, cell.layer);
   const fresh = values.fresh(row, cell.layer);
-  const window = fresh ? model.get("window") : model.get("shown");
+  const window = fresh ? model.get("window") : values.windowOf(row, cell.layer);
   const total = model.get("clean") - model.get("corrupted");
   const module = model.get("modules").find(({ key }) => key === model.get("module"))?.name ?? "";
   return {
@@ -30,7 +29,7 @@ export function describe(model: Model, cell: Cell): Words {
       ["indirect effect", signed(effect)],
       ["recovery", Number.isNaN(effect) ? number(effect) : percent(effect / total)],
     ],
-    note: !fresh && !Number.isNaN(effect) ? `still of window ${model.get("shown")}` : rounded(model) ? ROUNDED : "",
+    note: !fresh && !Number.isNaN(effect) ? `still of window ${window}` : rounded(model),
   };
 }
 

@@ -17,6 +17,7 @@ export interface Own {
   about: () => string; // what the controls are set to, in words; a picture has no controls
   sheet?: () => Sheet; // no table, and no CSV, without it
   follows?: readonly string[]; // the traits that the table is of
+  unfit?: () => string; // why what is on show is not for a file; empty where it is
   data?: () => Record<string, unknown>; // what a JSON file holds beside the provenance and the traits that the toolbar knows of
   // biome-ignore lint/suspicious/noExplicitAny: each widget's own render, whose model is the one given here
   render?: (props: any) => void; // draws the widget once more, for a picture of it; none without

@@ -2,7 +2,7 @@
 
 import type { AnyModel } from "@anywidget/types";
 import type { Own } from "../lib/tools";
-import { TRAITS } from "./known";
+import { MADE, TRAITS } from "./known";
 import type { Item } from "./menu";
 import { withText } from "./png";
 import { printed } from "./print";
@@ -22,13 +22,15 @@ export function exportItems(
   save: Save,
   say: (text: string) => void,
 ): Item[] {
-  const provenance = () => model.get("provenance") ?? {};
+  const provenance = () => ({ ...model.get("provenance"), ...MADE[own.kind]?.(model) });
   const item = (name: string, title: string, make: () => Promise<Blob>): Item => ({
     name,
     title,
     action: async () => {
       say("");
       try {
+        const why = own.unfit?.();
+        if (why) throw new Error(why);
         await save(await make(), fileName(own.stem(), name.toLowerCase()));
       } catch (error) {
         say((error as Error).message);

@@ -1,4 +1,10 @@
-// What the toolbar knows of each widget by the name of its bundle, so that the bundle need not hold it: its keys, and the traits that a JSON file has.
+// What the toolbar knows of each widget by the name of its bundle, so that the bundle need not hold it: its keys, the traits that a JSON file has,
+// and what its controls change of the provenance.
+
+import type { AnyModel } from "@anywidget/types";
+import { shown } from "../edit/numbers";
+import type { EditModel } from "../edit/state";
+import { type Model, onShow } from "../heatmap/state";
 
 export const KEYS: Record<string, [key: string, does: string][]> = {
   trace_heatmap: [
@@ -44,10 +50,21 @@ export const KEYS: Record<string, [key: string, does: string][]> = {
 export const TRAITS: Record<string, string> = {
   trace_heatmap: "question answer measure corruption warnings clean corrupted module layers rows selected",
   patch_grid:
-    "question target quantity warnings picture_size boxes sinks grids layer grid scale threshold top_k mask_sinks compare selected",
+    "question target quantity warnings picture_size boxes sinks grids token layer grid scale threshold top_k mask_sinks compare selected",
   edit_panel:
     "question span probes layers effects token causal trace_note bars rows together results current lam_of target layer edited truth foreign",
   question_panel: "question span words answer top notes tab edited",
   trials_panel: "layers modules module rows into patches layer",
   lens_panel: "layers positions names words answer token layer top_k",
+};
+
+/** What of the provenance is as the controls are: they move with no kernel, which would say so itself. */
+// biome-ignore lint/suspicious/noExplicitAny: the models of all widgets
+export const MADE: Record<string, (model: AnyModel<any>) => Record<string, unknown>> = {
+  trace_heatmap: (model: Model) => ({ window: onShow(model).window }),
+  patch_grid: (model) => (model.get("token") < 0 ? {} : { target: model.get("token") }),
+  edit_panel: (model: EditModel) => {
+    const now = shown(model);
+    return now ? { lam: now.result.lams[now.at] } : {};
+  },
 };
