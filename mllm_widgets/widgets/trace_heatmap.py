@@ -56,7 +56,8 @@ class TraceHeatmap(TraceTraits):
 
     Notes
     -----
-    Traits: see `TraceTraits`.
+    Traits to steer: `window`, `module`, `selected` ([row, layer] or [], the pinned cell), `token` and `layer` (the same cell: its token's position in the
+    sequence, -1 where none is pinned, and its layer, for `ipywidgets.jslink`), `cancel` (a counter).  The others are written by the kernel: see `TraceTraits`.
     """
 
     def __init__(

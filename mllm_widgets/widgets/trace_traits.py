@@ -17,11 +17,10 @@ class TraceTraits(Widget):
 
     Notes
     -----
-    tests/test_trace_heatmap.py compares them with the front end's.  Written by the front end: `window`, `module`,
-    `selected` ([row, layer] or [], the pinned cell), `token` and `layer` (the same cell: its token's position in the sequence, -1 where none is pinned,
-    and its layer, for `ipywidgets.jslink`), `cancel` (a counter).  Written by the kernel: `values` (module, layer, token) float32, scores of restored runs, NaN
-    where nothing is known yet; `fresh`, the same shape, 1 where a cell belongs to `computing`, the window being computed (0: none); `shown`,
-    the window of a complete map; `maps`, the maps that the slider reads without the kernel (`trace_maps`); `state` "idle", "waiting" (the model is in use), "running", "stopped" or "error" with its `message`.
+    tests/test_trace_heatmap.py compares them with the front end's.  Those that the front end writes, too, are told of in `TraceHeatmap`.
+    Written by the kernel: `values` (module, layer, token) float32, scores of restored runs, NaN where nothing is known yet; `fresh`, the same shape, 1
+    where a cell belongs to `computing`, the window being computed (0: none); `shown`, the window of a complete map; `maps`, the maps that the
+    slider reads without the kernel (`trace_maps`); `state` "idle", "waiting" (the model is in use), "running", "stopped" or "error" with its `message`.
     """
 
     _modules: tuple[str, ...]  # that the trace has
