@@ -32,7 +32,7 @@ subset = "known"
 limit = 500
 
 [[measure]]
-kind = "trace"                             # "trace", "contributions" or "edit", with their settings
+kind = "trace"                             # "trace", "contributions", "edit" or "answer", with their settings
 window = 3
 
 # [ray]
@@ -98,7 +98,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _measure(told: Mapping[str, Any], path: Path) -> Any:
-    from mllm_widgets.sweeps.measures import KINDS
+    from mllm_widgets.sweeps.kinds import KINDS
 
     kind = told.get("kind")
     if kind not in KINDS:

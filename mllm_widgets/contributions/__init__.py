@@ -8,6 +8,7 @@ from mllm_widgets.lazily import lazily
 
 if TYPE_CHECKING:
     from .compute import attention_contributions
+    from .controls import CONTROLS, control_question
     from .knockout import attention_knockout
     from .lens import logit_lens
     from .result import Auroc, Contributions, CorrectnessSignal, CrossContributions, Sink
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 __getattr__ = lazily(
     __name__,
     {
+        "CONTROLS": "controls",
         "Auroc": "result",
         "Contributions": "result",
         "CorrectnessSignal": "result",
@@ -28,12 +30,14 @@ __getattr__ = lazily(
         "attention_knockout": "knockout",
         "auroc": "signal",
         "constraint_to_last": "signal",
+        "control_question": "controls",
         "correctness_signal": "signal",
         "logit_lens": "lens",
     },
 )
 
 __all__ = [
+    "CONTROLS",
     "Auroc",
     "Contributions",
     "CorrectnessSignal",
@@ -45,6 +49,7 @@ __all__ = [
     "attention_knockout",
     "auroc",
     "constraint_to_last",
+    "control_question",
     "correctness_signal",
     "logit_lens",
 ]

@@ -25,7 +25,7 @@ from mllm_widgets.vlm.model import VLM, Encoding
 from mllm_widgets.vlm.question import Question
 
 from .arguments import check_layers, check_model, crosses, named, positions_of
-from .controls import CONTROLS, control_image, control_warnings
+from .controls import control_question, control_warnings
 from .result import Contributions, CrossContributions
 from .rows import AttentionRows, check_sum, rows_of
 from .sinks import Observed, activation_peaks, find_sinks, sink_queries, sink_warnings
@@ -53,8 +53,8 @@ def attention_contributions(
         takes the last constraint token: `flow.per_target.sel(target=flow.targets[-1])`.
     layers: 0-based; all by default.
     per_head: also give the norm of each head's own contribution, `heads` (layer, head, token), as in SAT Probe (Yuksekgonul et al. 2024).
-    control: "blank" (a grey picture) or "shuffled" (the picture's blocks in another order) also asks about that, see `.control`: what is the
-        same for a picture with nothing to see is position (later visual tokens get more), not content.
+    control: "blank" (a grey picture), "shuffled" (the picture's blocks in another order) or "flipped" (turned over both ways) also asks about that, see
+        `.control`: what is the same for a picture with nothing to see is position (later visual tokens get more), not content.
 
     Returns
     -------
@@ -76,12 +76,7 @@ def attention_contributions(
     (('layer', 'token'), (8, 8))
     """
     check_model(vlm, question)
-    if control is not None and control not in CONTROLS:
-        raise FlowError(f"control={control!r} is no control; expected one of {CONTROLS} or None.")
-    if control is not None and question.image is None:
-        raise FlowError(
-            f"control={control!r} asks about another picture, and the question has none; leave control= out, or pass mw.Question(image, text)."
-        )
+    asked = None if control is None else control_question(question, control)
     encoded = vlm.encode(question)
     targets = positions_of(encoded, target, "target", names=("constraint", "last"))
     chosen = check_layers(layers, len(vlm.layers))
@@ -89,8 +84,7 @@ def attention_contributions(
     made = dated(flow.provenance, target=named(target), per_head=per_head or None, control=control)
     flow = replace(flow, target=named(target), provenance=made)
     other = other_seen = None
-    if control is not None:
-        asked = replace(question, image=control_image(question.image, control))
+    if asked is not None:
         again = vlm.encode(asked)
         if not np.array_equal(again.input_ids, encoded.input_ids):
             raise FlowError(

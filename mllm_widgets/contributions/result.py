@@ -66,7 +66,7 @@ class Contributions(Result):
     geometry: where visual tokens lie on the picture; None where nothing is known about it (`no_geometry` says why).
     sinks: tokens that take attention whatever they hold; `masked()` leaves them out.
     warnings: why this may mean nothing, in sentences.
-    control: the same question about a picture with nothing to see in it, if asked for. control_kind: "blank" or "shuffled".
+    control: the same question about a picture with nothing to see in it, if asked for. control_kind: "blank", "shuffled" or "flipped".
     cross: cross-attention layers (Mllama), which `norms` does not have: their sources are no tokens.
     """
 

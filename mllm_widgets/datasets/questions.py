@@ -5,6 +5,7 @@ Every question is a fresh rendering of a landmark with a wording; by default a w
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from mllm_widgets.vlm.question import Question
 from . import templates, world
 from .landmarks import check_name, draw_landmark
 
-__all__ = ["demo", "demo_question"]
+__all__ = ["demo", "demo_covered", "demo_paraphrases", "demo_question"]
 
 
 def demo_question(
@@ -81,6 +82,43 @@ def demo(n: int = 24, *, seed: int = 0, held_out_facts: bool = False, trained_wo
     """
     specs = demo_specs(n, seed=seed, held_out_facts=held_out_facts, trained_wordings=trained_wordings)
     return [demo_question(**spec) for spec in specs]
+
+
+def demo_covered(n: int = 24, *, seed: int = 0, share: float = 0.1) -> list[Question]:
+    """`demo`, with a grey square over part of each picture: questions that the demo models do not all answer rightly.
+
+    Parameters
+    ----------
+    share: of the picture's area that is covered, above 0 and below 1; the more, the fewer right answers.
+    """
+    if not 0 < share < 1:
+        raise MllmWidgetsError(f"share={share!r} is no part of a picture; expected a number above 0 and below 1.")
+    rng = np.random.default_rng([79, seed])
+    found = []
+    for question in demo(n, seed=seed):
+        pixels = np.asarray(question.image).copy()
+        side = max(1, round(len(pixels) * share**0.5))
+        top, left = rng.integers(0, len(pixels) - side + 1, size=2)
+        pixels[top : top + side, left : left + side] = 128
+        found.append(replace(question, image=pixels))
+    return found
+
+
+def demo_paraphrases(question: Question, most: int = 2) -> list[str]:
+    """The same question of the demo world in other words, its constraint kept; none for a question that is not of it.
+
+    Examples
+    --------
+    >>> demo_paraphrases(demo_question("Eiffel Tower"), 1)
+    ['Which city can you visit to see this building?']
+    """
+    if not question.constraint:
+        return []
+    for relation, held_out in templates.HELD_OUT_TEMPLATES.items():
+        own = [templates.fill(one, question.constraint) for one in (*held_out, *templates.TEMPLATES[relation])]
+        if question.text in own:
+            return [text for text in own if text != question.text][:most]
+    return []
 
 
 def demo_specs(

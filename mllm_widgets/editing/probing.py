@@ -7,7 +7,7 @@ a time, and nobody else sees either state.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,6 +67,11 @@ class Unedited:
         if key not in self._kept:
             self._kept[key] = compute()
         return self._kept[key]
+
+    def forget(self, but: Iterable[Question] = ()) -> None:
+        """Forget all questions but these, which many edits are measured on."""
+        kept = {id(question) for question in but}
+        self._kept = {key: found for key, found in self._kept.items() if id(key[1]) in kept}
 
     def encoding(self, asked: Asked) -> Encoding:
         """The question as the model reads it.  Raises EditError, naming the argument, for one it cannot read."""

@@ -4,10 +4,17 @@ Each gives tables with intervals and counts, beside what Basu et al. 2024 report
 """
 
 from .contributions import picture_to_constraint
+from .edits import EditAverages, edit_layers, edit_methods
+from .failures import FailurePrediction, failure_prediction
 from .traces import averaged_traces, gaussian_traces, multi_constraint_traces, text_only_traces, token_identity
 
 __all__ = [
+    "EditAverages",
+    "FailurePrediction",
     "averaged_traces",
+    "edit_layers",
+    "edit_methods",
+    "failure_prediction",
     "gaussian_traces",
     "multi_constraint_traces",
     "picture_to_constraint",

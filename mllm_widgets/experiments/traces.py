@@ -152,11 +152,12 @@ def token_identity(
 
 
 def _sets(data: Any) -> dict[str, Any]:
-    """The data sets by name."""
-    from mllm_widgets.datasets.vqa_constraints import VqaConstraints
+    """The data sets by name; questions by name are one set."""
+    from mllm_widgets.datasets.vqa_constraints import Row, VqaConstraints
+    from mllm_widgets.vlm.question import Question
 
     if isinstance(data, VqaConstraints):
         return {name: data.subset(name) for name in data.sources}
-    if isinstance(data, Mapping):
+    if isinstance(data, Mapping) and not any(isinstance(one, (Question, Row)) for one in data.values()):
         return dict(data)
     return {"questions": data}

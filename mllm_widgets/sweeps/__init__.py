@@ -1,12 +1,14 @@
 """Sweeps: one measure over many questions, kept in Parquet parts as it goes, so that it can be stopped at any moment and goes on where it was."""
 
 from .averages import Averages, aggregate
-from .measures import ContributionMeasure, EditMeasure, Measure, TraceMeasure
+from .edits import EditMeasure
+from .measures import AnswerMeasure, ContributionMeasure, Measure, TraceMeasure
 from .pool import RayWorkers
 from .run import Run, load_run
 from .sweep import sweep
 
 __all__ = [
+    "AnswerMeasure",
     "Averages",
     "ContributionMeasure",
     "EditMeasure",

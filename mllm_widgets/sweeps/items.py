@@ -65,13 +65,14 @@ def as_items(questions: Any) -> list[Item]:
             raise DatasetError(
                 f"questions has {str(name)!r} twice; expected each name once, since results are kept by it."
             )
-        items[str(name)] = Item(str(name), one, _digest(one))
+        items[str(name)] = Item(str(name), one, digest_of(one))
     if not items:
         raise DatasetError("questions is empty; expected at least one (are all rows of the data without pictures?).")
     return list(items.values())
 
 
-def _digest(one: Question | Row) -> str:
+def digest_of(one: Question | Row) -> str:
+    """A few letters that change with anything that is asked."""
     asked = [one.text, one.constraint or "", str(one.occurrence), *one.text_constraints]
     if isinstance(one, Row):
         asked.append(one.picture_name if one.picture is not None else "")

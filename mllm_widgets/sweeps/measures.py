@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 from abc import ABC, abstractmethod
@@ -12,9 +13,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from mllm_widgets.errors import DatasetError
+from mllm_widgets.datasets.vqa_constraints import Row
 
-from .items import Item
+from .items import Item, digest_of
 from .roles import ROLES, VISUAL, roles_of
 
 if TYPE_CHECKING:
@@ -34,11 +35,13 @@ class Measure(ABC):
     """One thing to measure at each question.  A subclass is a frozen dataclass, whose fields are its settings, and says in `run` what it finds.
 
     kind: names it in tables. FACTS, CELLS: the columns that it gives, with their types ("float", "int", "text", "floats").
+    LATER: settings that are named only where they are not the default, so that runs from before there were any go on under the same key.
     """
 
     kind: ClassVar[str]
     FACTS: ClassVar[dict[str, str]]
     CELLS: ClassVar[dict[str, str]]
+    LATER: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def run(self, vlm: VLM, item: Item, question: Question, cancel: Any = None) -> Found:
@@ -48,9 +51,11 @@ class Measure(ABC):
     def settings(self) -> dict[str, Any]:
         """The settings as JSON has them; objects in words."""
         fields = dataclasses.fields(self)  # pyright: ignore[reportArgumentType]
-        return {"kind": self.kind, **{one.name: _plain(getattr(self, one.name)) for one in fields}}
+        told = {one.name: _plain(getattr(self, one.name)) for one in fields}
+        usual = {one.name: _plain(_default(one)) for one in fields if one.name in self.LATER}
+        return {"kind": self.kind, **{name: value for name, value in told.items() if usual.get(name, self) != value}}
 
-    @property
+    @functools.cached_property  # settings may hold many pictures, and a sweep asks for the key at every question
     def key(self) -> str:
         """Names the measure with its settings, such as "trace-3f2a91"."""
         written = json.dumps(self.settings, sort_keys=True, ensure_ascii=False)
@@ -123,11 +128,15 @@ class ContributionMeasure(Measure):
     """Attention contributions to each question's constraint, or to its last token; see `mw.attention_contributions`.
 
     A cell is one layer and one kind of source: the sum of its contributions and its share of all; for visual tokens `patches` has each by itself.
+
+    control: "blank", "shuffled" or "flipped" asks about such a picture in the place of the question's own.
     """
 
     target: str = "constraint"
+    control: str | None = None
 
     kind: ClassVar[str] = "contributions"
+    LATER: ClassVar[tuple[str, ...]] = ("control",)
     FACTS: ClassVar[dict[str, str]] = {"peak_layer": "int", "warnings": "text"}
     CELLS: ClassVar[dict[str, str]] = {
         "layer": "int",
@@ -140,8 +149,10 @@ class ContributionMeasure(Measure):
 
     def run(self, vlm: VLM, item: Item, question: Question, cancel: Any = None) -> Found:
         """As `Measure.run`."""
-        from mllm_widgets.contributions import attention_contributions
+        from mllm_widgets.contributions import attention_contributions, control_question
 
+        if self.control is not None:
+            question = control_question(question, self.control)
         flow = attention_contributions(vlm, question, target=self.target)
         encoded = vlm.encode(question)
         roles = roles_of(vlm, question, encoded)
@@ -162,82 +173,25 @@ class ContributionMeasure(Measure):
 
 
 @dataclass(frozen=True)
-class EditMeasure(Measure):
-    """An edit of each question (MultEdit), and what it changes; see `mw.multedit` and `mw.evaluate_edit`.
+class AnswerMeasure(Measure):
+    """What the model answers, and nothing else: the columns answer, probability and score of `Run.questions`."""
 
-    targets: name of a question -> what the model should say; None inserts its true answer, which corrects what the model gets wrong (the paper's task A).
-    layers: each is edited by itself. lam, steps: as in `multedit`.
-    paraphrases: name of a question -> texts that ask the same. unrelated: questions that should stay.
-    """
-
-    targets: Mapping[str, str] | None = None
-    layers: Sequence[int] = (2,)
-    lam: float = 0.01
-    steps: int = 25
-    paraphrases: Mapping[str, Sequence[Any]] = field(default_factory=dict)
-    unrelated: Sequence[Any] = ()
-
-    kind: ClassVar[str] = "edit"
-    FACTS: ClassVar[dict[str, str]] = {"target": "text"}
-    CELLS: ClassVar[dict[str, str]] = {
-        "layer": "int",
-        "quantity": "text",
-        "value": "float",
-        "before": "float",
-        "count": "int",
-    }
+    kind: ClassVar[str] = "answer"
+    FACTS: ClassVar[dict[str, str]] = {}
+    CELLS: ClassVar[dict[str, str]] = {}
 
     def run(self, vlm: VLM, item: Item, question: Question, cancel: Any = None) -> Found:
-        """As `Measure.run`."""
-        from mllm_widgets.editing import evaluate_edit, multedit
-
-        target = question.answer if self.targets is None else self.targets.get(item.id)
-        if not target:
-            raise DatasetError(
-                f"question {item.id} has no target; expected one in targets=, or a true answer for what is to be inserted."
-            )
-        rows: dict[str, list[Any]] = {name: [] for name in self.CELLS}
-        for layer in self.layers:
-            edit = multedit(vlm, question, target, layer, self.lam, steps=self.steps, cancel=cancel)
-            report = evaluate_edit(
-                edit, paraphrases=self.paraphrases.get(item.id, ()), unrelated=self.unrelated, draws=2, cancel=cancel
-            )
-            measured = [("reached", float(edit.reached), float("nan"), 1)]
-            measured += [(one.name, one.value, one.before, one.count) for one in report.measures]
-            for found in measured:
-                for name, value in zip(self.CELLS, (layer, *found), strict=True):
-                    rows[name].append(value)
-        return Found({"target": target}, rows)
+        """As `Measure.run`; the sweep itself asks."""
+        return Found({})
 
 
-KINDS: dict[str, type[Measure]] = {one.kind: one for one in (TraceMeasure, ContributionMeasure, EditMeasure)}
-
-
-def as_measures(measure: Any) -> list[Measure]:
-    """A measure, a kind ("trace", "contributions", "edit") or several of them, as a list.
-
-    Raises
-    ------
-    DatasetError: for what is none of these, or the same with the same settings twice.
-    """
-    several = measure if isinstance(measure, (list, tuple)) else [measure]
-    found = []
-    for one in several:
-        if isinstance(one, str) and one in KINDS:
-            one = KINDS[one]()
-        if isinstance(one, type) and issubclass(one, Measure):
-            raise DatasetError(f"measure is the class {one.__name__}; expected an object: {one.__name__}(...).")
-        if not isinstance(one, Measure):
-            raise DatasetError(
-                f"measure={one!r} is not known; expected {', '.join(map(repr, KINDS))}, or mw.sweeps.TraceMeasure(window=3)."
-            )
-        found.append(one)
-    if not found or len({one.key for one in found}) < len(found):
-        raise DatasetError(f"measure={measure!r} must name at least one, and none twice with the same settings.")
-    return found
+def _default(one: dataclasses.Field) -> Any:
+    return one.default if one.default_factory is dataclasses.MISSING else one.default_factory()
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, Row):  # not where its picture lies, which may change
+        return {"is": "Row", "id": value.id, "digest": digest_of(value)}
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, Mapping):

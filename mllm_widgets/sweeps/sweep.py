@@ -12,7 +12,8 @@ from mllm_widgets.errors import DatasetError
 from mllm_widgets.provenance import edits_of, public_name, versions
 
 from .items import Item, as_items
-from .measures import Measure, as_measures
+from .kinds import as_measures
+from .measures import Measure
 from .run import Run
 from .store import KEYS, Store, read_parts
 
@@ -47,7 +48,7 @@ def sweep(
     vlm: what `mw.load()` returned, a name that it takes, or several of these; models given by name are loaded one after the other.
     questions: a list of `mw.Question`, a dict of them by name, or what `mw.datasets.load_vqa_constraints` returned (its usable rows).
         More questions may be given when a run goes on.
-    measure: "trace", "contributions" or "edit", a measure with settings such as `mw.sweeps.TraceMeasure(window=3)`, or several of these.
+    measure: "trace", "contributions", "edit" or "answer", a measure with settings such as `mw.sweeps.TraceMeasure(window=3)`, or several of these.
     out: the run's folder, made if it is not there.
     ask: also ask each question, once a model, for the model's answer, its probability and how right it is.
     every: seconds between two parts.

@@ -68,6 +68,7 @@ class VLM:
         self.lock = _LOCKS.setdefault(model, threading.RLock())
         self._nnsight: Any = None
         self.side_terms = SideTerms(self)
+        self.memo: dict[str, Any] = {}  # what others keep of this model, which goes when it goes
 
     @property
     def nnsight(self) -> Any:
