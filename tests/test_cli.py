@@ -105,13 +105,43 @@ def test_what_is_no_notebook_is_a_sentence(tmp_path, capsys, command):
     assert "cannot be read as text" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", ["export", "check"])
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"metadata": None}, "its metadata are no JSON object"),
+        ({"cells": [{"cell_type": "code", "outputs": None}]}, "the outputs of cell 1 are no list"),
+        ({"cells": [{"cell_type": "code", "outputs": [{"data": None}]}]}, "the outputs of cell 1 are no list"),
+    ],
+)
+def test_a_damaged_notebook_is_a_sentence(store, capsys, command, change, says):
+    path = store([output(text="1")])
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    assert main([command, str(path)]) == 2
+    assert f"is damaged: {says}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "widgets", [None, "x", {STATE: None}, {STATE: {"state": None}}, {STATE: {"state": {"a" * 32: {"state": None}}}}]
+)
+def test_a_state_that_is_none_counts_as_not_saved(store, capsys, widgets):
+    path = store([output(view="a" * 32, text="Map()", png="a")], [output(text="1")], widgets=widgets)
+    assert main(["check", str(path)]) == 1
+    said = capsys.readouterr().out
+    assert "no picture, no state" in said
+    assert "metadata.widgets holds no state" in said
+    assert main(["export", str(path)]) == 1
+    assert "was not saved" in capsys.readouterr().err
+
+
 def test_a_page_is_not_written_over_the_notebook(store, capsys):
     path = store([output(text="1")])
     before = path.read_text()
     assert main(["export", str(path), "-o", str(path)]) == 2
     assert "expected a name that ends in .html" in capsys.readouterr().err
-    assert main(["export", str(path), "-o", str(path.parent / "nowhere" / "page.html")]) == 2
-    assert "cannot be written" in capsys.readouterr().err
+    for more in ((), ("--execute",)):
+        assert main(["export", str(path), "-o", str(path.parent / "nowhere" / "page.html"), *more]) == 2
+        assert "cannot be written" in capsys.readouterr().err, "and no cell, such as this one, is run before it is said"
     assert path.read_text() == before
 
 
@@ -134,6 +164,17 @@ def test_a_widget_finds_the_picture_that_names_it(store, png):
     )
     found = [(display.cell, display.output, display.picture) for display in displays(read(path))]
     assert found == [(1, 2, 0), (3, 0, 0), (3, 1, None)]
+
+
+def test_a_widget_displayed_twice_in_a_cell_has_a_picture_for_each(store, png):
+    picture, owner = png
+    path = store([output(png=picture), output(view=owner), output(png=picture), output(view=owner)], state=(owner,))
+    assert [display.picture for display in displays(read(path))] == [0, 2]
+    assert main(["export", str(path)]) == 0
+    page = path.with_suffix(".html").read_text("utf-8")
+    assert page.count("<figure><img") == len(re.findall('<img[^>]* src="data:image/png', page)) == 2, (
+        "none beside a view"
+    )
 
 
 # --- export -------------------------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import base64
 import json
 import re
 import zlib
+from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Any
 
@@ -220,6 +221,24 @@ def test_the_foot_says_where_the_numbers_come_from(heatmap, document):
     assert [t for _, t in Elements(text).all("dt")] == ["model", "seed"]
     assert next(t for _, t in Elements(text).all("dd")) == "demo <1>"
     assert not Elements(pages.page([], {}, title="t")).all("footer")
+
+
+def test_the_foot_has_all_windows_that_the_slider_has(trace):
+    heatmap = mw.TraceHeatmap(trace)
+    heatmap.freeze(windows=[1, 3])
+    foot = [text for _, text in Elements(heatmap.to_html()).all("dd")]
+    assert "1, 3" in foot
+    heatmap.close()
+
+
+def test_half_a_character_is_written_as_its_code(trace, tmp_path):
+    heatmap = mw.TraceHeatmap(replace(trace, question="half \ud800"))
+    assert "<title>half \\ud800 - TraceHeatmap</title>" in heatmap.to_html(tmp_path / "map.html")
+    assert "<h1>cut \\udfff</h1>" in heatmap.to_html(title="cut \udfff")
+    number: Any = 3
+    with pytest.raises(WidgetError, match="title=3 is no text"):
+        heatmap.to_html(title=number)
+    heatmap.close()
 
 
 @pytest.mark.parametrize("height", [0, -5, "300", True])

@@ -423,6 +423,8 @@ def test_pictures_and_pages_that_cannot_be_written_say_so(vlm, question, tmp_pat
             write(tmp_path)
         with pytest.raises(SaveError, match="path=3 is no path"):
             write(number)
+        with pytest.raises(SaveError, match="is no path"):
+            write(f"{tmp_path}/\0{ending}")
         with pytest.raises(SaveError, match=rf"ends in '.jpg'; expected a file name that ends in {ending}"):
             write(tmp_path / "x.jpg")
     assert not list(tmp_path.iterdir())

@@ -14,7 +14,7 @@ from PIL import Image
 from mllm_widgets.errors import NotebookError
 from mllm_widgets.render.page import Shown, mount
 from mllm_widgets.render.pieces import links_of, needed
-from mllm_widgets.saving.places import written
+from mllm_widgets.saving.places import check_folder, written
 
 from .notebook import displays, models, picture_of, read, text_of, write
 
@@ -42,6 +42,7 @@ def export(path: Path, to: Path, *, execute: bool = False, theme: str = "light",
         from .convert import notebook_page
     except ImportError as error:
         raise NotebookError(MISSING.format(name=error.name)) from None
+    check_folder(to.resolve())
     notebook = run(path) if execute else read(path)
     saved = models(notebook)
     here = needed(saved.get, links_of(saved), [display.model for display in displays(notebook)])

@@ -45,14 +45,31 @@ def read(path: Path) -> dict[str, Any]:
         raise NotebookError(f"{str(path)!r} cannot be read as text: {error}.") from None
     try:
         notebook = json.loads(text)
-        if notebook["nbformat"] != 4 or not all("cell_type" in cell for cell in notebook["cells"]):
+        if notebook["nbformat"] != 4 or not all("cell_type" in {**cell} for cell in notebook["cells"]):
             raise ValueError
         notebook.setdefault("metadata", {})
     except (ValueError, KeyError, TypeError, AttributeError):
         raise NotebookError(
             f"{str(path)!r} is not a notebook of format 4; an older one is brought up to date by opening and saving it in Jupyter."
         ) from None
+    damage = _damage(notebook)
+    if damage:
+        raise NotebookError(f"{str(path)!r} is damaged: {damage}. Opening and saving it in Jupyter may mend it.")
     return notebook
+
+
+def _damage(notebook: dict[str, Any]) -> str:
+    """What is not as Jupyter writes it, of what is read here; nothing where all is."""
+    if not isinstance(notebook["metadata"], dict):
+        return "its metadata are no JSON object"
+    for number, cell in enumerate(notebook["cells"], 1):
+        outputs = cell.get("outputs", [])
+        whole = isinstance(outputs, list) and all(
+            isinstance(output, dict) and isinstance(output.get("data", {}), dict) for output in outputs
+        )
+        if not whole:
+            return f"the outputs of cell {number} are no list of JSON objects with their data"
+    return ""
 
 
 def write(notebook: dict[str, Any], path: Path) -> None:
@@ -68,29 +85,54 @@ def write(notebook: dict[str, Any], path: Path) -> None:
 
 
 def models(notebook: dict[str, Any]) -> dict[str, Any]:
-    """The saved state of its widgets, id -> model; empty where none was saved."""
-    return notebook["metadata"].get("widgets", {}).get(STATE, {}).get("state", {})
+    """The saved state of its widgets, id -> model; empty where none was saved.  What is no model, as other programs leave it, counts as not saved."""
+    place = notebook["metadata"]
+    for name in ("widgets", STATE, "state"):
+        place = place.get(name)
+        if not isinstance(place, dict):
+            return {}
+    return {name: model for name, model in place.items() if _is_model(model)}
+
+
+def _is_model(model: Any) -> bool:
+    return (
+        isinstance(model, dict)
+        and all(isinstance(model.get(name), str) for name in ("model_name", "model_module"))
+        and isinstance(model.get("state"), dict)
+    )
 
 
 def displays(notebook: dict[str, Any]) -> Iterator[Display]:
     """Every widget on show, in the order of the cells.
 
-    A widget's picture is the one that names it, in the same cell; or the one in its own output.
+    A widget's picture is the last one before it that names it, in the same cell, or another that does; or the one in its own output.
     """
     for number, cell in enumerate(notebook["cells"], 1):
         outputs = cell.get("outputs", [])
-        owners = {owner: at for at, output in enumerate(outputs) if (owner := _owner(output))}
+        owners = [_owner(output) for output in outputs]
         for at, output in enumerate(outputs):
-            view = output.get("data", {}).get(VIEW)
-            if view:
-                own = at if "image/png" in output["data"] else None
-                yield Display(number, at, view["model_id"], owners.get(view["model_id"], own))
+            model = _viewed(output)
+            if model:
+                named = [place for place, owner in enumerate(owners) if owner == model]
+                before = [place for place in named if place < at]
+                own = at if picture_of(output) else None
+                yield Display(number, at, model, (before[-1:] or named[:1] or [own])[0])
+
+
+def _viewed(output: dict[str, Any]) -> str:
+    """The id of the widget whose view an output is; nothing for other outputs."""
+    view = output.get("data", {}).get(VIEW)
+    model = view.get("model_id") if isinstance(view, dict) else ""
+    return model if isinstance(model, str) else ""
 
 
 def picture_of(output: dict[str, Any]) -> bytes:
-    """The PNG in an output."""
-    data = output["data"]["image/png"]
-    return base64.b64decode(data if isinstance(data, str) else "".join(data))
+    """The PNG in an output; nothing where there is none, or none that can be decoded."""
+    data = output.get("data", {}).get("image/png", "")
+    try:
+        return base64.b64decode(data if isinstance(data, str) else "".join(data))
+    except (binascii.Error, TypeError, ValueError):
+        return b""
 
 
 def text_of(output: dict[str, Any]) -> str:
@@ -101,12 +143,7 @@ def text_of(output: dict[str, Any]) -> str:
 
 def _owner(output: dict[str, Any]) -> str:
     """The id of the widget whose picture an output is, as `to_png` writes it into the file; nothing for other outputs."""
-    if "image/png" not in output.get("data", {}):
-        return ""
-    try:
-        data = picture_of(output)
-    except (binascii.Error, ValueError):
-        return ""
+    data = picture_of(output)
     at = 8
     while at + 8 <= len(data):
         length, kind = struct.unpack(">I4s", data[at : at + 8])

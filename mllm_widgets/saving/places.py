@@ -18,7 +18,7 @@ def path_of(path: Any, endings: tuple[str, ...]) -> Path:
 
     Raises SaveError for what is no path, or ends otherwise.
     """
-    if not isinstance(path, (str, os.PathLike)) or not str(path):
+    if not isinstance(path, (str, os.PathLike)) or not str(path) or "\0" in str(path):
         raise SaveError(f"path={path!r} is no path; expected a text or a pathlib.Path.")
     place = Path(path).expanduser()
     if place.is_dir():
@@ -37,13 +37,18 @@ def put(path: Any, data: bytes, ending: str) -> None:
     written(path_of(path, (ending,)), lambda part: part.write_bytes(data))
 
 
+def check_folder(place: Path) -> None:
+    """Raises SaveError where the folder of a file to be written is missing; to be known before the work that makes the file."""
+    if not place.parent.is_dir():
+        raise SaveError(f"path={str(place)!r} cannot be written (its folder does not exist).")
+
+
 def written(place: Path, write: Callable[[Path], Any]) -> None:
     """Write a file beside its place first, then put it there.
 
     Raises SaveError where nothing can be written.
     """
-    if not place.parent.is_dir():
-        raise SaveError(f"path={str(place)!r} cannot be written (its folder does not exist).")
+    check_folder(place)
     part = place.with_name(f".{place.name}.{os.getpid()}.{threading.get_ident()}.part")
     try:
         write(part)

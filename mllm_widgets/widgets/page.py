@@ -19,6 +19,7 @@ from mllm_widgets.render.page import THEMES, Shown, frame, page
 from mllm_widgets.render.pieces import needed
 from mllm_widgets.saving.places import put
 
+from . import wire
 from .shots import SIGNATURE
 
 if TYPE_CHECKING:
@@ -45,6 +46,8 @@ def page_of(widget: Pictured, path: str | Path | None, *, title: str | None, the
     """The page of a widget, also written to `path`."""
     if theme not in THEMES:
         raise WidgetError(f"theme={theme!r} is not known; expected one of {THEMES}.")
+    if title is not None and not isinstance(title, str):
+        raise WidgetError(f"title={title!r} is no text; expected one, or None.")
     if widget.comm is None:
         raise WidgetError(f"this {type(widget).__name__} was closed, and its state went with it; make the page before.")
     wait = getattr(widget, "wait", None)
@@ -53,14 +56,16 @@ def page_of(widget: Pictured, path: str | Path | None, *, title: str | None, the
     with widget._traits_lock:
         models = models_of(widget)
         shown = shown_of(widget)
-    document = page(
-        [shown],
-        models,
-        title=title or _name(widget),
-        headed=title is not None,
-        framed=framed,
-        theme=theme,
-        facts=_facts(widget),
+    document = wire.sendable(
+        page(
+            [shown],
+            models,
+            title=title or _name(widget),
+            headed=title is not None,
+            framed=framed,
+            theme=theme,
+            facts=_facts(widget),
+        )
     )
     if path is not None:
         put(path, document.encode(), ".html")
@@ -81,7 +86,7 @@ def show(widget: Pictured, height: int | None, theme: str) -> None:
         mark = png[SIGNATURE]
         size = {"image/png": {"width": shown.size[0] // 2, "alt": shown.alt}}
         display({"image/png": png, "text/plain": shown.alt}, metadata=size, raw=True)
-    html = frame(document, name=uuid4().hex, title=_name(widget), height=height or HEIGHT, picture=mark)
+    html = frame(document, name=uuid4().hex, title=wire.sendable(_name(widget)), height=height or HEIGHT, picture=mark)
     display({"text/html": html, "text/plain": "(the same, to be used: trust the notebook)"}, raw=True)
 
 
@@ -113,7 +118,10 @@ def _name(widget: Pictured) -> str:
 
 def _facts(widget: Pictured) -> dict[str, str]:
     """What the foot of the page says: where the numbers come from; all of it is in the page's data."""
-    made = getattr(widget, "provenance", None) or {}
+    made = {**(getattr(widget, "provenance", None) or {})}
+    windows = (getattr(widget, "maps", None) or {}).get("windows")
+    if windows:  # the page's slider has all of them
+        made["window"] = windows
     return {name: text for name in FACTS if (text := _words(name, made.get(name)))}
 
 
