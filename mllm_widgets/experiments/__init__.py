@@ -3,14 +3,17 @@
 Each gives tables with intervals and counts, beside what Basu et al. 2024 report (`mllm_widgets.sweeps.published`).
 """
 
-from .contributions import picture_to_constraint
+from .contributions import PictureContributions, picture_to_constraint
 from .edits import EditAverages, edit_layers, edit_methods
 from .failures import FailurePrediction, failure_prediction
+from .positions import PositionBias, position_bias
 from .traces import averaged_traces, gaussian_traces, multi_constraint_traces, text_only_traces, token_identity
 
 __all__ = [
     "EditAverages",
     "FailurePrediction",
+    "PictureContributions",
+    "PositionBias",
     "averaged_traces",
     "edit_layers",
     "edit_methods",
@@ -18,6 +21,7 @@ __all__ = [
     "gaussian_traces",
     "multi_constraint_traces",
     "picture_to_constraint",
+    "position_bias",
     "text_only_traces",
     "token_identity",
 ]

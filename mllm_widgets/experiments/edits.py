@@ -18,7 +18,7 @@ from mllm_widgets.sweeps.averages import bootstrap
 from mllm_widgets.sweeps.edits import ACCURACY
 from mllm_widgets.sweeps.items import Item, as_items
 
-from .traces import _sets
+from .traces import data_sets
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -174,7 +174,7 @@ def edit_methods(
     """
     _known(methods)
     found = {}
-    for name, questions in _sets(data).items():
+    for name, questions in data_sets(data).items():
         items, chosen, counts, filters = _chosen(vlm, questions, Path(out) / name, targets, most, options)
         common = {
             "targets": None if targets is None else dict(targets), "layers": (layer,), "steps": steps, "unrelated": tuple(unrelated),
@@ -226,7 +226,7 @@ def edit_layers(
         layers = range(len(loaded.layers))
         vlm = vlm if options.get("workers") else loaded  # workers load their own, by its name
     found = {}
-    for name, questions in _sets(data).items():
+    for name, questions in data_sets(data).items():
         items, chosen, counts, filters = _chosen(vlm, questions, Path(out) / name, targets, most, options)
         # a measure a layer: what a sweep keeps when it is stopped is one layer of one question
         measures = [

@@ -17,7 +17,7 @@ from mllm_widgets.sweeps import ContributionMeasure, published, sweep
 from mllm_widgets.sweeps.averages import bootstrap
 from mllm_widgets.sweeps.roles import LAST_OF_CONSTRAINT
 
-from .traces import _sets
+from .traces import data_sets
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -132,7 +132,7 @@ def failure_prediction(
     DatasetError: if all answers are right, or all wrong, or the layers are not there.
     """
     found = {}
-    for name, questions in _sets(data).items():
+    for name, questions in data_sets(data).items():
         run = sweep(vlm, questions, ContributionMeasure("last"), out=Path(out) / name, **options)
         found[name] = _predicted(run, layers, parts, draws, seed)
     return found

@@ -44,7 +44,7 @@ def averaged_traces(
     Averages by data set.
     """
     found = {}
-    for name, questions in _sets(data).items():
+    for name, questions in data_sets(data).items():
         measure = TraceMeasure(corruption=corruption, window=window, modules=tuple(modules))
         run = sweep(vlm, questions, measure, out=Path(out) / name, **options)
         found[name] = aggregate(run, correct=correct, least_effect=least_effect)
@@ -125,7 +125,7 @@ def token_identity(
 
     corruptions = {"swap": None, "noise": EmbeddingNoise(sigma=3.0, draws=5, positions="constraint")}
     rows = []
-    for set_name, questions in _sets(data).items():
+    for set_name, questions in data_sets(data).items():
         for name, corruption in corruptions.items():
             for control in (None, "text-only"):
                 measures = [TraceMeasure(corruption=corruption, window=window, control=control) for window in windows]
@@ -151,7 +151,7 @@ def token_identity(
     return pd.DataFrame(rows)
 
 
-def _sets(data: Any) -> dict[str, Any]:
+def data_sets(data: Any) -> dict[str, Any]:
     """The data sets by name; questions by name are one set."""
     from mllm_widgets.datasets.vqa_constraints import Row, VqaConstraints
     from mllm_widgets.vlm.question import Question
