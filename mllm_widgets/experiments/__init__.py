@@ -7,6 +7,8 @@ from .contributions import PictureContributions, picture_to_constraint
 from .edits import EditAverages, edit_layers, edit_methods
 from .failures import FailurePrediction, failure_prediction
 from .positions import PositionBias, position_bias
+from .study import Study, study
+from .tables import peaks
 from .traces import averaged_traces, gaussian_traces, multi_constraint_traces, text_only_traces, token_identity
 
 __all__ = [
@@ -14,14 +16,17 @@ __all__ = [
     "FailurePrediction",
     "PictureContributions",
     "PositionBias",
+    "Study",
     "averaged_traces",
     "edit_layers",
     "edit_methods",
     "failure_prediction",
     "gaussian_traces",
     "multi_constraint_traces",
+    "peaks",
     "picture_to_constraint",
     "position_bias",
+    "study",
     "text_only_traces",
     "token_identity",
 ]

@@ -3,24 +3,30 @@
 Each `draw_...` gives a `Drawing`, whose `image()` is pixels and whose `svg()` is text.
 """
 
-from .averages import draw_averages, draw_layers
+from .averages import draw_averages, draw_beside, draw_layers
 from .edit import draw_edit
 from .edit_charts import lambda_figure, layer_figure, loss_figure
 from .explorer import draw_explorer
 from .heatmap import draw_heatmap, draw_trace
 from .lens import draw_lens
+from .lines import Line, Mean, draw_lines, draw_means
 from .patches import draw_patches
-from .pen import Drawing, joined
+from .pen import Drawing, joined, stacked
 from .trials import draw_trials
 
 __all__ = [
     "Drawing",
+    "Line",
+    "Mean",
     "draw_averages",
+    "draw_beside",
     "draw_edit",
     "draw_explorer",
     "draw_heatmap",
     "draw_layers",
     "draw_lens",
+    "draw_lines",
+    "draw_means",
     "draw_patches",
     "draw_trace",
     "draw_trials",
@@ -28,4 +34,5 @@ __all__ = [
     "lambda_figure",
     "layer_figure",
     "loss_figure",
+    "stacked",
 ]

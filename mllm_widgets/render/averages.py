@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,15 +12,15 @@ from mllm_widgets import colormaps, labels
 from mllm_widgets.errors import DatasetError
 
 from .heatmap import draw_heatmap
-from .pen import FAINT, GAP, INK, PADDING, RULE, SMALL, TEXT, TITLE, Drawing
+from .lines import WIDTH, Line, captioned, draw_lines
+from .pen import Drawing, joined
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from mllm_widgets.sweeps import Averages
 
-LINES = ("#0a58ca", "#c5312c", "#14713a", "#8a5a00", "#6a35a8", "#656d76")
-BANDS = ("#d6e3f7", "#f6dbd9", "#d7e8dc", "#eadfca", "#e3d9f0", "#e4e6e8")
-WIDTH, HEIGHT = 470, 190  # of the chart's field, in units
-LETTER = 5.8  # units of a letter of the caption, on average
+LAYERS = 32  # of the paper's model
 
 
 def draw_averages(averages: Averages, module: str = "mlp", title: str = "") -> Drawing:
@@ -41,7 +41,7 @@ def draw_averages(averages: Averages, module: str = "mlp", title: str = "") -> D
         subtitle=f"{labels.MODULE_NAMES[module]}, {_window(averages)}; mean of {averages.n} questions",
         marked=[place for place, role in enumerate(roles) if "constraint" in role and role != "text constraint"],
     )
-    return _captioned(shown, averages)
+    return captioned(shown, averages.caption)
 
 
 def draw_layers(
@@ -52,6 +52,7 @@ def draw_layers(
     quantity: str = "effect",
     published: Mapping[str, Mapping[int, float]] | None = None,
     title: str = "",
+    width: int = WIDTH,
 ) -> Drawing:
     """Means over the layers as lines with their intervals as bands.
 
@@ -60,78 +61,88 @@ def draw_layers(
     roles: which tokens; those that occur are drawn.
     quantity: "effect", "recovery" or "restored".
     published: role -> layer -> value of a paper, drawn as open dots in the line's colour.
+    width: of the field.
 
     Raises
     ------
     DatasetError: for a module or a quantity that the averages do not have.
     """
+    lines = _lines(averages, module, roles, quantity)
+    known = published or {}
+    lines = [
+        replace(line, name=f"{line.name}; dots: published", dots=dict(known[role])) if known.get(role) else line
+        for role, line in lines.items()
+    ]
+    return draw_lines(
+        lines,
+        title=title or f"{_WORDS[quantity]}, {averages.model}",
+        across=f"layer (0-based); {labels.MODULE_NAMES[module]}, {_window(averages)}",
+        caption=averages.caption,
+        width=width,
+    )
+
+
+def draw_beside(
+    averages: Averages,
+    published: pd.DataFrame,
+    module: str = "mlp",
+    roles: Sequence[str] = ("first constraint", "last constraint", "last"),
+    *,
+    quantity: str = "restored",
+    title: str = "",
+    source: str = "LLaVA-1.5-7B, read off the figure",
+    width: int = 330,
+) -> Drawing:
+    """Means over the layers, and those of a paper in a field of the same scale beside them, since its model has other layers.
+
+    Parameters
+    ----------
+    published: columns module, role, layer and the quantity, as `mllm_widgets.sweeps.published.figure_3()` has them of each subset.
+    source: what is said above the published ones.
+    module, roles, quantity, title, width: as in `draw_layers`.
+
+    Raises
+    ------
+    DatasetError: for a module or a quantity that the averages do not have.
+    """
+    own = _lines(averages, module, roles, quantity)
+    theirs = []
+    for role in own:
+        part = published[(published["module"] == module) & (published["role"] == role)]
+        dots = dict(zip(part["layer"].astype(int), part[quantity].astype(float), strict=True))
+        theirs.append(Line(_name(role) if dots else f"{_name(role)}: none given", {}, dots=dots))
+    shown = [part for line in (*own.values(), *theirs) for part in (line.values, line.low, line.high, line.dots)]
+    values = [value for part in shown for value in part.values() if np.isfinite(value)]
+    limits = min([0.0, *values]), max([0.1, *values])
+    words = f"layer (0-based); {labels.MODULE_NAMES[module]}"
+    left = draw_lines(
+        list(own.values()),
+        title=title or f"{_WORDS[quantity]}, {averages.model}",
+        across=f"{words}, {_window(averages)}",
+        limits=limits,
+        caption=averages.caption,
+        width=width,
+    )
+    right = draw_lines(theirs, title=source, across=words, limits=limits, span=(0, LAYERS - 1), width=width)
+    return joined([left, right])
+
+
+def _lines(averages: Averages, module: str, roles: Sequence[str], quantity: str) -> dict[str, Line]:
+    """Those of the roles that occur."""
     known, mean = _table(averages, module, quantity)
     low, high = (_table(averages, module, f"{quantity}_{end}")[1] for end in ("low", "high"))
-    places = {role: known.index(role) for role in roles if role in known}
-    if not places:
-        raise DatasetError(f"roles={tuple(roles)!r}: none of them occurs; there are {known}.")
-    layers = [int(layer) for layer in averages.data.layer.values]
-    others = [value for role in places for value in (published or {}).get(role, {}).values()]
-    inside = np.concatenate([*(part[list(places.values())].ravel() for part in (mean, low, high)), others or [0.0]])
-    least, most = min(0.0, float(np.nanmin(inside))), max(0.1, float(np.nanmax(inside)))
-    pen = Drawing(
-        PADDING * 2 + 46 + WIDTH, PADDING + TITLE + GAP + 18 * len(places) + GAP + HEIGHT + 44, title or quantity
-    )
-    pen.text(
-        PADDING, PADDING + 4, title or f"{_WORDS[quantity]}, {averages.model}", TITLE, INK, room=pen.width - 2 * PADDING
-    )
-    left, top = PADDING + 46.0, PADDING + TITLE + GAP + 18.0 * len(places) + GAP
-
-    def at(layer: float, value: float) -> tuple[float, float]:
-        share = (value - least) / (most - least)
-        across = (layer - layers[0] + 0.5) / (layers[-1] - layers[0] + 1)
-        return left + across * WIDTH, top + (1 - share) * HEIGHT
-
-    pen.ring(left, top, WIDTH, HEIGHT, RULE, 1)
-    if least < 0:
-        pen.line([at(layers[0] - 0.5, 0), at(layers[-1] + 0.5, 0)], RULE)
-    for number, place in enumerate(places.values()):
-        edge = [at(layer, value) for layer, value in zip(layers, high[place], strict=True) if np.isfinite(value)]
-        back = [at(layer, value) for layer, value in zip(layers, low[place], strict=True) if np.isfinite(value)]
-        if len(edge) > 1:
-            pen.area([*edge, *reversed(back)], BANDS[number % len(BANDS)])
-    for number, (role, place) in enumerate(places.items()):
-        ink = LINES[number % len(LINES)]
-        pen.line(
-            [at(layer, value) for layer, value in zip(layers, mean[place], strict=True) if np.isfinite(value)], ink, 2
-        )
-        for layer, value in (published or {}).get(role, {}).items():
-            pen.dot(*at(layer, value), 4, ink)
-            pen.dot(*at(layer, value), 2.5, "white")
-        y = PADDING + TITLE + GAP + 18 * number + 9
-        pen.line([(PADDING, y), (PADDING + 18, y)], ink, 2)
+    found = {}
+    for role in roles:
+        if role not in known:
+            continue
+        place = known.index(role)
+        layers = [int(layer) for layer in averages.data.layer.values]
         count = int(averages.data["count"].sel(module=module, role=role).max())
-        said = f"{_name(role)}, n = {count}" + ("; dots: published" if (published or {}).get(role) else "")
-        pen.text(PADDING + 26, y, said, TEXT, INK, room=pen.width - 2 * PADDING - 26)
-    for share in (0.0, 0.5, 1.0):
-        value = least + share * (most - least)
-        pen.text(
-            left - 6,
-            at(0, value)[1],
-            f"{value + 0.0:.2f}".rstrip("0").rstrip(".").replace("-0", "0")
-            if abs(value) < 0.005
-            else f"{value:.2f}".rstrip("0").rstrip("."),
-            SMALL,
-            FAINT,
-            "rm",
-        )
-    step = max(1, -(-len(layers) * 22 // WIDTH))
-    for layer in layers[::step]:
-        pen.text(at(layer, 0)[0], top + HEIGHT + 10, str(layer), SMALL, FAINT, "mm")
-    pen.text(
-        left + WIDTH / 2,
-        top + HEIGHT + 26,
-        f"layer (0-based); {labels.MODULE_NAMES[module]}, {_window(averages)}",
-        SMALL,
-        FAINT,
-        "mm",
-    )
-    return _captioned(pen, averages)
+        rows = [dict(zip(layers, part[place].tolist(), strict=True)) for part in (mean, low, high)]
+        found[role] = Line(f"{_name(role)}, n = {count}", *rows)
+    if not found:
+        raise DatasetError(f"roles={tuple(roles)!r}: none of them occurs; there are {known}.")
+    return found
 
 
 _WORDS = {
@@ -161,19 +172,3 @@ def _name(role: str) -> str:
 
 def _window(averages: Averages) -> str:
     return labels.window_name(int(averages.settings.get("window", 1)))
-
-
-def _captioned(shown: Drawing, averages: Averages) -> Drawing:
-    """With what stands under every averaged picture."""
-    lines = textwrap.wrap(averages.caption, max(40, round(shown.width / LETTER)))
-    sheet = Drawing(
-        shown.width,
-        shown.height + 16 * len(lines) + GAP,
-        shown.title,
-        f"{shown.description} {averages.caption}",
-        shown.cells,
-    )
-    sheet.put(shown, 0, 0)
-    for number, line in enumerate(lines):
-        sheet.text(PADDING, shown.height + 8 + 16 * number, line, SMALL, FAINT, room=shown.width - 2 * PADDING)
-    return sheet

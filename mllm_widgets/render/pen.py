@@ -5,6 +5,8 @@ A picture is laid out once, in units.  `raster` makes pixels of it and `svg` a t
 
 from __future__ import annotations
 
+import base64
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -172,6 +174,15 @@ class Drawing:
 
         return svg_of(self, metadata)
 
+    def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        """In a notebook: the picture, at two pixels for each one on the page."""
+        buffer = io.BytesIO()
+        # few inks: a palette holds them, in a third of the bytes
+        self.image().quantize(256, dither=Image.Dither.NONE).save(buffer, format="PNG", optimize=True)
+        words = f"{self.title}. {self.description}".strip(". ") or "a drawing"
+        size = {"image/png": {"width": self.width, "alt": words}}
+        return {"image/png": base64.b64encode(buffer.getvalue()).decode(), "text/plain": words}, size
+
     def box(self, x: float, y: float, width: float, height: float, color: Color, opacity: float = 1.0) -> None:
         """A filled rectangle."""
         self.marks.append(Box((x, y, width, height), color, opacity))
@@ -252,8 +263,21 @@ def joined(drawings: Sequence[Drawing]) -> Drawing:
     """Drawings side by side."""
     sheet = Drawing(sum(one.width for one in drawings), max(one.height for one in drawings))
     sheet.title = "; ".join(filter(None, (one.title for one in drawings)))
+    sheet.description = " ".join(filter(None, (one.description for one in drawings)))
     x = 0
     for one in drawings:
         sheet.put(one, x, 0)
         x += one.width
+    return sheet
+
+
+def stacked(drawings: Sequence[Drawing]) -> Drawing:
+    """Drawings one below the other."""
+    sheet = Drawing(max(one.width for one in drawings), sum(one.height for one in drawings))
+    sheet.title = "; ".join(filter(None, (one.title for one in drawings)))
+    sheet.description = " ".join(filter(None, (one.description for one in drawings)))
+    y = 0
+    for one in drawings:
+        sheet.put(one, 0, y)
+        y += one.height
     return sheet
