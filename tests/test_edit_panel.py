@@ -726,6 +726,26 @@ def test_up_to_33_lambdas_are_those_measured_already(thawed, swept, count):
     assert swept == [], "and again"
 
 
+@pytest.mark.parametrize("count", [5, 33])
+def test_the_edit_s_own_lambda_is_among_them_though_it_is_none_of_the_slider_s(thawed, swept, count):
+    edit = thawed.edits[0]
+    before = edit.lam
+    edit.lam = 1.3 * before
+    thawed._session.look()
+    try:
+        thawed.freeze(lams=count)
+        lams, values = frozen_of(thawed, "1")
+        assert len(lams) == count
+        assert (np.diff(lams) > 0).all()
+        assert swept == [edit.lam]
+        assert lams[thawed.lam_of["1"]] == edit.lam
+        asked = mw.lambda_sweep(edit, [thawed._question], [edit.lam]).target.values.item()
+        assert values["probability"][thawed.lam_of["1"], 0] == pytest.approx(asked, abs=1e-5)
+    finally:
+        edit.lam = before
+        thawed._session.look()
+
+
 def test_lambdas_that_were_not_measured_are(thawed, swept, watched):
     edit = thawed.edits[0]
     thawed.freeze(lams=[0.5, 30, 0.02])

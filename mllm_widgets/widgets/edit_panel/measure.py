@@ -148,12 +148,12 @@ def check_lams(lams: Any) -> Any:
 def chosen(edit: Edit, measured: Measured, lams: Any) -> np.ndarray:
     """The lambdas asked for, ascending, the edit's own among them: a count of them over the whole axis, or the values themselves.
 
-    A count of up to 33 takes those measured already, of which the slider has one.
+    A count of up to 33 takes those measured already; only the edit's own may be lacking, where a cell has set it to what is none of the slider's.
     """
     if lams is None:
         return axis(edit)
     if len(measured.lams) == lams:
-        return measured.lams
+        return _with_own(measured.lams, edit)
     if not isinstance(lams, int):
         return np.unique([*lams, edit.lam])
     if lams > POINTS or len(measured.lams) != POINTS:
@@ -161,7 +161,14 @@ def chosen(edit: Edit, measured: Measured, lams: Any) -> np.ndarray:
     places = np.rint(np.linspace(0, POINTS - 1, lams)).astype(int)
     own = int(np.abs(np.log(measured.lams / edit.lam)).argmin())
     places[np.abs(places - own).argmin()] = own
-    return measured.lams[np.unique(places)]
+    return _with_own(measured.lams[np.unique(places)], edit)
+
+
+def _with_own(lams: np.ndarray, edit: Edit) -> np.ndarray:
+    """These lambdas, the nearest to the edit's replaced by it where it is none of them."""
+    near = int(np.abs(np.log(lams / edit.lam)).argmin())
+    own = lams[near] if np.isclose(lams[near], edit.lam, rtol=SAME, atol=0) else edit.lam
+    return np.array([*lams[:near], own, *lams[near + 1 :]])
 
 
 def axis(edit: Edit, points: int = POINTS) -> np.ndarray:
