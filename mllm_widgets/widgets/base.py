@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 __all__ = ["Pictured", "WholeNumber", "Widget", "bundle"]
 
 
+MOST_SEARCHED = 8_000_000  # pixels
+
+
 class WholeNumber(traitlets.Int):
     """An Int trait that takes numpy's integers as well, which a loop over `np.arange` gives; what is kept and sent is a plain int."""
 
@@ -85,8 +88,9 @@ class Pictured(ipywidgets.Widget if TYPE_CHECKING else object):
         info.add_text("mllm_widgets", "closed" if self.comm is None else self.model_id)
         if self.provenance:
             info.add_text("provenance", Provenance(self.provenance).to_json())
-        buffer = io.BytesIO()
-        self.picture().save(buffer, format="PNG", optimize=True, pnginfo=info)
+        buffer, picture = io.BytesIO(), self.picture()
+        # searching the smallest of all files takes three times as long, and of a large picture many seconds, for a tenth of its size
+        picture.save(buffer, format="PNG", optimize=picture.width * picture.height <= MOST_SEARCHED, pnginfo=info)
         if path is not None:
             put(path, buffer.getvalue(), ".png")
         return buffer.getvalue()
