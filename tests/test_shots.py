@@ -96,6 +96,36 @@ def test_the_camera_button_takes_a_snapshot_on_a_thread(shown, outputs):
     assert [len(pictures) for pictures in outputs.pictures.values()] == [2]
 
 
+def test_why_a_picture_could_not_be_taken_is_said_each_time(vlm, question, outputs, monkeypatch):
+    explorer = mw.Explorer(vlm, question, auto_snapshot=True)
+    explorer._ipython_display_()
+    assert explorer.wait(LONG)
+    assert explorer.shots.wait(LONG)
+    said, taken = [], explorer.taken
+    explorer.panel.observe(lambda change: said.append(change["new"]), "refused")
+    nothing, other = WidgetError("there is nothing to draw yet."), ValueError("two\nlines")
+    errors = iter([nothing, nothing, other, other])
+
+    def fails():
+        raise next(errors)
+
+    monkeypatch.setattr(explorer, "drawing", fails)
+    explorer.select(layer=7)
+    assert explorer.shots.wait(LONG)
+    assert said == [], "nobody asked for it"
+    for count in (1, 2, 3):
+        explorer.panel.set_state({"snapshots": count})
+        assert explorer.shots.wait(LONG)
+    told = "the picture could not be drawn: ValueError: two"
+    assert [reason for reason in said if reason] == ["there is nothing to draw yet.", told, told]
+    assert explorer.taken == taken
+    monkeypatch.undo()
+    explorer.panel.set_state({"snapshots": 4})
+    assert explorer.shots.wait(LONG)
+    assert explorer.taken == taken + 1
+    explorer.close()
+
+
 def test_nothing_is_taken_after_a_change_unless_that_was_asked_for(shown, outputs):
     grid = mw.PatchGrid(shown)
     grid._ipython_display_()

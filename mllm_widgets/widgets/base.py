@@ -58,6 +58,7 @@ class Pictured(ipywidgets.Widget if TYPE_CHECKING else object):
     picture_id: Any
     outputs: Any
     taken: Any
+    refused: Any
     provenance: Any  # a trait, or what an Explorer puts together
     auto_snapshot: Any
     shots: Shots
@@ -179,7 +180,8 @@ class Widget(Pictured, anywidget.AnyWidget):
     picture_id: how the live view finds the PNG it replaces.
     provenance: what is on show was made with, see `mllm_widgets.provenance`; pictures and exports carry it.
     offline: True in the state of a page that has no kernel: what needs one is disabled there, and says so.
-    snapshots: a counter; the camera button counts it up, and a snapshot is taken.  `taken` counts those taken, `outputs` those that hold a picture.
+    snapshots: a counter; the camera button counts it up, and a snapshot is taken.  `taken` counts those taken, `outputs` those that hold a picture; `refused` says why
+        the last one that was asked for could not be taken.
     auto_snapshot: take one when a change is complete, at most one a second.
     tools: code of the toolbar, which is the same for all widgets and no part of any one's bundle.
     lock: held while traits change; widgets that are steered together share one, so that none waits for another that waits for it.
@@ -190,6 +192,7 @@ class Widget(Pictured, anywidget.AnyWidget):
     offline = traitlets.Bool(False).tag(sync=True)
     snapshots = traitlets.Int(0).tag(sync=True)
     taken = traitlets.Int(0).tag(sync=True)
+    refused = traitlets.Unicode("").tag(sync=True)
     outputs = traitlets.Int(0).tag(sync=True)
     auto_snapshot = traitlets.Bool(False)
     tools = traitlets.Unicode(read_only=True).tag(sync=True)

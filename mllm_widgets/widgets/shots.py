@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from mllm_widgets.errors import WidgetError
+from mllm_widgets.errors import MllmWidgetsError, WidgetError
 from mllm_widgets.jobs import CancelToken, Latest
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ ASIDE = frozenset(
         "provenance",
         "snapshots",
         "taken",
+        "refused",
         "outputs",
         "received",
         "progress",
@@ -49,13 +50,14 @@ class Shots:
 
     Parameters
     ----------
-    widget: whose `picture` is drawn, and whose traits `picture_id`, `outputs` and `taken` tell the front end of it.
+    widget: whose `picture` is drawn, and whose traits `picture_id`, `outputs`, `taken` and `refused` tell the front end of it.
     """
 
     def __init__(self, widget: Pictured) -> None:
         self._widget = widget
         self._displays: list[str] = []
-        self._jobs: Latest[None] = Latest(self._work, failed=lambda *_: None, settle=EVERY)
+        self._asked = False  # did somebody ask for the one that is taken next?
+        self._jobs: Latest[None] = Latest(self._work, failed=self._failed, settle=EVERY)
 
     def display(self) -> bool:
         """Show the picture in an output of its own; False if there is nothing to draw yet.
@@ -84,14 +86,14 @@ class Shots:
         return self._take(CancelToken())
 
     def ask(self) -> None:
-        """Take one soon, on a thread; of what is asked meanwhile the newest counts."""
-        if self._displays:
-            self._jobs.submit(None)
+        """Take one soon, on a thread, or say why that cannot be; of what is asked meanwhile the newest counts."""
+        self._asked = True
+        self._soon()
 
     def changed(self) -> None:
         """Something that the picture shows has changed."""
         if self._widget.auto_snapshot:
-            self.ask()
+            self._soon()
 
     def wait(self, timeout: float | None = None) -> bool:
         """Block until none is being taken; False if that took longer than `timeout` seconds."""
@@ -106,8 +108,25 @@ class Shots:
         """Take no more."""
         self._jobs.close()
 
+    def _soon(self) -> None:
+        if self._displays:
+            self._jobs.submit(None)
+
     def _work(self, _request: None, token: CancelToken) -> None:
         self._take(token)
+
+    def _failed(self, _request: None, error: Exception) -> None:
+        """Say why there is no new picture; what nobody expected, with its kind."""
+        reason = (str(error).strip() or "it gives no reason").splitlines()[0]
+        known = isinstance(error, MllmWidgetsError)
+        with self._widget._traits_lock:
+            if not self._asked:  # after a change there will be another time
+                return
+            self._asked = False
+            self._widget.refused = ""  # the same reason twice is said twice
+            self._widget.refused = (
+                reason if known else f"the picture could not be drawn: {type(error).__name__}: {reason}"
+            )
 
     def _take(self, token: CancelToken) -> int:
         from IPython.display import update_display
@@ -118,6 +137,7 @@ class Shots:
             data, size = self._draw()
             for name in self._displays:
                 update_display(data, metadata=size, raw=True, display_id=name)
+            self._asked = False
             self._widget.taken += 1
         return len(self._displays)
 

@@ -406,6 +406,17 @@ def test_the_camera_asks_the_kernel_and_says_what_it_hears(page, heatmap) -> Non
     expect(camera).to_have_attribute("title", "Run the notebook to refresh the picture stored in it")
 
 
+def test_the_camera_says_why_there_is_no_picture(page, heatmap) -> None:
+    host(page, heatmap, changes={"outputs": 1})
+    page.get_by_role("button", name="Refresh the picture").click()
+    receive(page, refused="there is no complete map yet.")
+    expect(page.locator(".mw-told")).to_have_text("Not stored: there is no complete map yet.")
+    page.wait_for_timeout(2600)
+    expect(page.locator(".mw-told")).to_have_text("Not stored: there is no complete map yet.")
+    receive(page, refused="")
+    expect(page.locator(".mw-told")).to_have_text("Not stored: there is no complete map yet.")
+
+
 def test_a_frame_that_may_not_save_shows_the_file(page, heatmap, grid, screenshots) -> None:
     page.set_viewport_size({"width": 820, "height": 900})
     page.set_content(

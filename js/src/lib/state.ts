@@ -7,6 +7,7 @@ export interface WidgetState {
   offline: boolean;
   snapshots: number;
   taken: number;
+  refused: string; // why the last snapshot that was asked for could not be taken
   outputs: number;
   tools: string;
 }

@@ -23,6 +23,11 @@ export function camera(model: AnyModel<any>, say: (text: string) => void, signal
     clearTimeout(timer);
     say("stored");
   };
+  const refused = () => {
+    if (!model.get("refused")) return;
+    clearTimeout(timer);
+    say(`Not stored: ${model.get("refused")}`);
+  };
   const update = () => {
     // the views of an Explorer have no picture of their own, nor has a widget inside another one's output
     node.hidden = !model.get("outputs");
@@ -30,6 +35,7 @@ export function camera(model: AnyModel<any>, say: (text: string) => void, signal
     node.title = node.disabled ? "Run the notebook to refresh the picture stored in it" : NAME;
   };
   model.on("change:taken", taken);
+  model.on("change:refused", refused);
   model.on("change:outputs", update);
   onKernel(model, update, signal);
   update();

@@ -339,6 +339,15 @@ class Explorer(Pictured, ipywidgets.Box):
     def taken(self, value: int) -> None:
         self.panel.taken = value
 
+    @property
+    def refused(self) -> str:
+        """Why the last snapshot that was asked for could not be taken."""
+        return self.panel.refused
+
+    @refused.setter
+    def refused(self, value: str) -> None:
+        self.panel.refused = value
+
     def close(self) -> None:
         """Stop the worker and remove all views."""
         if hasattr(self, "_session"):  # Python closes what never came to be, too
