@@ -132,7 +132,7 @@ def _model(vlm: VLM) -> dict[str, Any]:
         "revision": getattr(config, "_commit_hash", None) or _demo_weights(vlm),
         "architecture": type(model).__name__,
         "dtype": str(model.dtype).removeprefix("torch."),
-        "device": " + ".join(devices),
+        "device": " + ".join(devices) if vlm.remote is None else vlm.remote.host,
         **({"quantised": str(getattr(method, "value", method))} if method else {}),
         **({} if vlm.template is None else {"template": vlm.template}),
     }

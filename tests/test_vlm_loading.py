@@ -58,6 +58,17 @@ def test_the_dtype_asked_for_is_the_dtype_loaded():
     assert mw.load("demo", dtype="bfloat16").model.dtype == torch.bfloat16
 
 
+def test_weights_split_among_processes_are_refused(tmp_path, monkeypatch):
+    vlm = random_vlm()
+    vlm.model.save_pretrained(tmp_path)
+    vlm.processor.save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match=r"tp_plan splits the weights among processes .* expected device_map='auto'"):
+        mw.load(tmp_path, tp_plan="auto")
+    monkeypatch.setattr(vlm.model, "_tp_size", 2, raising=False)  # what transformers leaves on a model it has split
+    with pytest.raises(ModelError, match="model splits the weights among processes"):
+        mw.load(vlm.model, vlm.processor)
+
+
 def test_a_model_that_neither_sees_nor_speaks_is_refused():
     words = "DistilBertModel, which is neither a vision-language model nor a language model"
     for processor in (None, build_processor(), build_processor().tokenizer):

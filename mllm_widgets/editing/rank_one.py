@@ -11,8 +11,8 @@ import numpy as np
 from mllm_widgets.errors import EditError, TraceError
 from mllm_widgets.results import Answer
 from mllm_widgets.tracing import causal_trace
+from mllm_widgets.tracing.asked import WEAK
 from mllm_widgets.tracing.score import answer_tokens
-from mllm_widgets.tracing.setup import WEAK
 from mllm_widgets.vlm.asking import first_token_answer
 from mllm_widgets.vlm.model import VLM, Encoding
 from mllm_widgets.vlm.question import Question

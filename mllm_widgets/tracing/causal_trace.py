@@ -15,14 +15,16 @@ from mllm_widgets.vlm.asking import same_answer
 from mllm_widgets.vlm.model import VLM
 from mllm_widgets.vlm.question import Question
 
+from .asked import WEAK
 from .control import check_control
 from .corruption import Corruption, TokenSwap, as_corruption, phrases_for
 from .engine import order_cells, run_rows
 from .filling import Filling, check_state
 from .groups import COARSE_TO_FINE, as_groups, fine, known_geometry, usual_groups
+from .remote import RemoteSetup, prepare_remote
 from .runs import SITES, CleanRun
 from .score import check_score
-from .setup import MODULES, WEAK, TraceSetup, prepare
+from .setup import MODULES, TraceSetup, prepare
 
 BATCH_ROWS = 96
 SEVERED = ("mlp", "self_attn")
@@ -65,15 +67,17 @@ def prepare_trace(
     check_control(control)
     asked: dict[str, Any] = {"answer": answer, "control": control, "target": target, "contrast": contrast}
     asked["score"] = check_score(score, answer, target, contrast)
+    run = prepare if vlm.remote is None else prepare_remote
     if corruption is not None:
-        return prepare(vlm, question, as_corruption(corruption), **asked)
+        return run(vlm, question, as_corruption(corruption), **asked)
     runs: dict[int, CleanRun] = {}
+    shared: dict[str, Any] = {"clean_runs": runs} if vlm.remote is None else {}
     # a question in words may be about the very thing that usually takes a constraint's place
     phrases = [one for one in phrases_for(question.constraint or "") if not same_answer(one, question.constraint)]
-    first = prepare(vlm, question, TokenSwap(phrases[0]), clean_runs=runs, **asked)
+    first = run(vlm, question, TokenSwap(phrases[0]), **shared, **asked)
     if first.effect >= WEAK or len(phrases) == 1:
         return first
-    second = prepare(vlm, question, TokenSwap(phrases[1]), clean_runs=runs, **asked)
+    second = run(vlm, question, TokenSwap(phrases[1]), **shared, **asked)
     return second if second.effect > first.effect else first
 
 
@@ -284,6 +288,11 @@ def trace_inputs(setup: TraceSetup, groups: Any, *, cancel: Any = None) -> xr.Da
     >>> bool(mw.tracing.trace_inputs(setup, ["visual"])[0] > 0.9 > setup.corrupted)
     True
     """
+    if isinstance(setup, RemoteSetup):
+        raise TraceError(
+            f"trace_inputs restores input embeddings, and those of {setup.vlm.name!r} are not here; expected a model loaded without remote=. "
+            "mw.causal_trace(..., modules='residual') restores what layer 0 makes of them."
+        )
     found = as_groups(setup, groups)
     values = np.full(len(found), setup.corrupted, dtype=np.float32)
     for number, group in enumerate(found):

@@ -29,7 +29,7 @@ inputs["input_ids"] = torch.cat([clean["input_ids"], corrupted_ids])
 blocks = [  # window {window} around layer {layer}
 {blocks}
 ]
-with torch.inference_mode(), nn.trace(**inputs):
+with torch.inference_mode(), nn.trace(**inputs{remote}):
     for block in blocks:
         output = block.output
         output = output[0] if isinstance(output, tuple) else output
@@ -99,6 +99,7 @@ def cell_code(trace: Any, layer: int, token: int, module: str) -> str:
         token_text=trace.token_text(token),
         answer_id=setup.answer_id,
         answer=trace.answer_token,
+        remote=_remote(setup.vlm),
     )
 
 
@@ -122,9 +123,14 @@ def _indexed(path: str) -> str:
     return re.sub(r"\.(\d+)(?=\.|$)", r"[\1]", path)
 
 
+def _remote(vlm: Any) -> str:
+    """The argument that sends a model's runs to where they were made; empty where that is here."""
+    return "" if vlm.remote is None else f", remote={vlm.remote.where!r}"
+
+
 def load_line(name: str, vlm: Any) -> str:
     """The line that loads the traced model again, with the template and dtype it was traced with."""
-    options = "" if vlm.template is None else f", template={vlm.template!r}"
+    options = ("" if vlm.template is None else f", template={vlm.template!r}") + _remote(vlm)
     kind = "tokenizer" if vlm.processor is vlm.tokenizer else "processor"
     if not (name in ("demo", "demo-ordinary") or "/" in name):
         return f"# `vlm` is the model you traced: vlm = mw.load(model, {kind}{options})"

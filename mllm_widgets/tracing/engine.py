@@ -9,7 +9,7 @@ tests can ask it for more than cells).  A plain-hook reference in the tests, one
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -133,36 +133,58 @@ def run_rows(setup: TraceSetup, rows: int, writes: Iterable[Write], embeds: torc
     return setup.score(logits).cpu().numpy()
 
 
-def _writes(
+@dataclass(frozen=True)
+class Place:
+    """Where one sub-block's output is written in the runs of a pass.
+
+    rows, positions: (n,) run of the pass, and sequence position.
+    runs: (n,) 0 where the clean run's value is written, 1 where the corrupted run's.
+    """
+
+    layer: int
+    module: str
+    rows: np.ndarray
+    positions: np.ndarray
+    runs: np.ndarray
+
+
+def places(
     setup: TraceSetup, modules: tuple[str, ...], cells: Cells, window: int, sever: str | None = None
-) -> list[Write]:
-    """What restores each cell, and keeps what is severed from following: at most one write a layer and module."""
+) -> Iterator[Place]:
+    """What restores each cell, and keeps what is severed from following: at most one place a layer and module."""
     layers = len(setup.vlm.layers)
     spans = [window_layers(int(centre), window, layers) for centre in cells.layer]
-    offsets = [np.array(cells.restored(cell)) - setup.start for cell in range(len(cells))]
-    found = []
+    restored_at = [np.array(cells.restored(cell)) for cell in range(len(cells))]
     for layer in range(layers):
         for module in SITES:
             restored = [c for c, span in enumerate(spans) if layer in span and modules[cells.module[c]] == module]
             severed = [c for c, span in enumerate(spans) if layer >= span.stop] if module == sever else []
-            if not restored and not severed:
+            both = restored + severed
+            if not both:
                 continue
-            rows = [np.repeat(some, [len(offsets[c]) for c in some]) for some in (restored, severed)]
-            at = [
-                np.concatenate([offsets[c] for c in some]) if some else np.empty(0, int) for some in (restored, severed)
-            ]
-            values = [_at(setup.clean_outputs[module][layer], at[0])]
-            if severed:
-                values.append(_at(corrupted_outputs(setup, module)[layer], at[1]))
-            found.append(
-                Write(
-                    layer,
-                    module,
-                    torch.as_tensor(np.concatenate(rows).astype(int)),
-                    torch.as_tensor(np.concatenate(at)),
-                    torch.cat(values),
-                )
+            counts = [len(restored_at[c]) for c in both]
+            yield Place(
+                layer,
+                module,
+                np.repeat(both, counts),
+                np.concatenate([restored_at[c] for c in both]),
+                np.repeat([0] * len(restored) + [1] * len(severed), counts),
             )
+
+
+def _writes(
+    setup: TraceSetup, modules: tuple[str, ...], cells: Cells, window: int, sever: str | None = None
+) -> list[Write]:
+    """The places of a pass, with the values that stand here."""
+    found = []
+    for place in places(setup, modules, cells, window, sever):
+        at = place.positions - setup.start
+        values = _at(setup.clean_outputs[place.module][place.layer], at)
+        severed = torch.as_tensor(place.runs == 1, device=values.device)
+        if severed.any():
+            others = _at(corrupted_outputs(setup, place.module)[place.layer], at)
+            values = torch.where(severed[:, None], others, values)
+        found.append(Write(place.layer, place.module, torch.as_tensor(place.rows), torch.as_tensor(at), values))
     return found
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from mllm_widgets.results import CellBatch, Group
 
 from .engine import Cells, group_cells, restored_scores
 from .passes import in_passes
+from .remote import JOB_CELLS, RemoteSetup, restored_scores_remote
 from .setup import TraceSetup
 
 
@@ -61,7 +62,11 @@ class Filling:
     def fill(self, values: np.ndarray, cells: Cells, column: np.ndarray, groups: bool = False) -> None:
         """Run `cells`, and write what they give into `values` (modules, layers, columns), at each cell's `column` (n,)."""
         at = 0
-        for batch, scores in in_passes(self.setup, cells, self.batch_size, self.compute):
+        elsewhere = isinstance(self.setup, RemoteSetup)
+        passes = (
+            _jobs(cells, self.compute) if elsewhere else in_passes(self.setup, cells, self.batch_size, self.compute)
+        )
+        for batch, scores in passes:
             if not np.isfinite(scores).all():
                 raise TraceError(
                     f"{(~np.isfinite(scores)).sum()} of {len(scores)} restored scores are not finite; the model overflows in "
@@ -81,8 +86,22 @@ class Filling:
         for draw in draws:
             if self.cancel is not None:
                 self.cancel.check()
+            if isinstance(draw, RemoteSetup):
+                check_state(draw)
+                scores = restored_scores_remote(
+                    draw, self.modules, batch, self.window, self.batch_size, sever=self.sever
+                )
+                values += scores / len(draws)
+                continue
             # the lock is given back between passes, so that a cell waiting for the model is served
             with self.setup.vlm.running():
                 check_state(self.setup)
                 values += restored_scores(draw, self.modules, batch, self.window, sever=self.sever) / len(draws)
         return values.astype(np.float32)
+
+
+def _jobs(cells: Cells, compute: Callable[[Cells], np.ndarray]) -> Iterator[tuple[Cells, np.ndarray]]:
+    """Cells and their values, job by job, in order."""
+    for at in range(0, len(cells), JOB_CELLS):
+        batch = cells[slice(at, at + JOB_CELLS)]
+        yield batch, compute(batch)

@@ -37,6 +37,20 @@ class Score:
         log = self.log_probability(logits)
         return log if self.kind == "log-probability" else log.exp()
 
+    @property
+    def asked(self) -> tuple[tuple[int, int], ...]:
+        """(positions before the last, token) of every log-probability that `of_logs` takes."""
+        last = len(self.ids) - 1
+        each = tuple((last - number, token) for number, token in enumerate(self.ids))
+        return each if self.contrast is None else (*each, (last, self.contrast))
+
+    def of_logs(self, logs: torch.Tensor) -> torch.Tensor:
+        """(rows,) of log-probabilities (rows, asked): what `__call__` gives for the logits they are of."""
+        if self.kind == "logit-difference":
+            return logs[:, 0] - logs[:, 1]  # what they are normalised by is the same
+        log = logs[:, : len(self.ids)].sum(dim=1)
+        return log if self.kind == "log-probability" else log.exp()
+
     def log_probability(self, logits: torch.Tensor) -> torch.Tensor:
         """(rows,) sum over the answer's tokens of log P(token | prompt, tokens before it)."""
         ids = torch.tensor(self.ids, device=logits.device)

@@ -14,23 +14,20 @@ from typing import Any
 import numpy as np
 import torch
 
-from mllm_widgets.errors import TraceError
-from mllm_widgets.provenance import Provenance, made_with
+from mllm_widgets.provenance import Provenance
 from mllm_widgets.results import BEFORE_CONSTRAINT, BEFORE_CORRUPTION, IN_GROUPS, Answer, TokenInfo
-from mllm_widgets.vlm.asking import first_token_answer
 from mllm_widgets.vlm.model import VLM, Encoding
 from mllm_widgets.vlm.question import Question
 
+from .asked import asked_of, measured
 from .continuation import Continuation, of_suffix
-from .control import NO_PICTURE, without_picture
 from .corruption import Corruption, Plan
 from .corruption.pictures import look
 from .runs import CleanRun, check_continuation, clean_run, corrupted_logits, decoder_inputs
-from .score import Score, answer_tokens, answered
+from .score import Score
 from .suffix import CorruptedRun, run_suffixes
 
 MODULES = ("mlp", "self_attn")  # what is traced unless the user asks for more
-WEAK = 0.1  # a total effect below this, in probability
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,90 +174,31 @@ def prepare(
     clean_runs: the question's clean runs so far, by their first corrupted position; another corruption of it takes up from there.
     """
     clean_runs = {} if clean_runs is None else clean_runs
-    prompt = vlm.encode(question)
-    if control is not None:
-        prompt = without_picture(vlm, prompt)
     with vlm.running():
         state = vlm.state
-        plan = corruption.plan(vlm, question, prompt)
-        at = plan.positions[0]
-        if prompt.visual[at:].any() and not prompt.visual[list(plan.positions)].any():
-            raise TraceError(
-                f"the picture stands after the first corrupted token (position {at}) in this prompt, so the corruption reaches its visual "
-                "tokens, which are not traced; put {image} first in the template, or corrupt tokens after it."
-            )
-        ids = None
-        if target is not None:
-            ids = answer_tokens(vlm, prompt, "target", target)
-        elif answer is not None:
-            ids = answer_tokens(vlm, prompt, "answer", answer)[:1]
-        encoded = prompt if ids is None else answered(vlm, prompt, ids)
-        start = vlm.family.first_reached(vlm.model, at, prompt.visual)
+        asked = asked_of(vlm, question, corruption, answer, target, control)
+        encoded, plan = asked.encoded, asked.plan
+        start = vlm.family.first_reached(vlm.model, plan.positions[0], asked.prompt.visual)
         if start not in clean_runs:
-            clean_runs[start] = clean_run(vlm, encoded, start, 1 if ids is None else len(ids))
+            clean_runs[start] = clean_run(vlm, encoded, start, asked.scored)
         embeds, continuation, outputs, logits = clean_runs[start]
         start = continuation.start  # 0 where no prefix may be shared
-        model_answer = first_token_answer(vlm, logits[0])
-        ids = [model_answer.token_id] if ids is None else ids
         again = run_suffixes(vlm, continuation, embeds[:, start:], 1)[0]
-        check_continuation(vlm, logits[0], again[0], model_answer.token_id)
-        said = encoded.input_ids[len(prompt.tokens) :]
-        changed, contexts = _draws(vlm, question, plan, embeds, continuation, said)
+        check_continuation(vlm, logits[0], again[0], int(logits[0].argmax()))
+        changed, contexts = _draws(vlm, question, plan, embeds, continuation, asked.said)
         if len(contexts) == 1:
             continuation = replace(continuation, context=contexts[0])
         after, run = corrupted_logits(vlm, continuation, changed, contexts)
-        first = after[:, 0].float().softmax(-1).mean(0)
-        against = None
-        if score == "logit-difference":
-            against = _contrast(vlm, prompt, contrast, ids[0], first)
-        measure = Score(score, tuple(ids), against)
-        clean, corrupted = float(measure(logits[None])), float(measure(after).mean())
-        if not np.isfinite(corrupted):
-            raise TraceError(
-                f"corruption={plan.name!r} makes the corrupted run's score {corrupted}: the model overflows in {vlm.model.dtype}. Load it with "
-                "dtype='float32' or 'bfloat16', or corrupt less."
-            )
-        # warnings are about probabilities, whatever the score
-        made = made_with(
-            vlm,
-            question,
-            corruption=plan.name,
-            fitted=plan.fitted or None,
-            draws=getattr(corruption, "draws", None),
-            seed=getattr(corruption, "seed", None),
-            control=control,
-            score=score,
-            answer=answer,
-            target=target,
-            contrast=None if against is None else vlm.tokenizer.decode([against]),
-        )
-        was, became = (float(measure.log_probability(rows).exp().mean()) for rows in (logits[None], after))
+        found = measured(vlm, asked, logits, after, score, contrast)
     return TraceSetup(
-        vlm=vlm,
-        question=question,
-        encoded=encoded,
-        corrupted_input_ids=np.concatenate([plan.input_ids, said]),
-        corruption=plan.name,
-        fitted=plan.fitted,
-        changed=plan.positions,
-        answer=model_answer,
-        score=measure,
-        clean=clean,
-        corrupted=corrupted,
-        corrupted_best=vlm.tokenizer.decode([int(first.argmax())]),
+        **found,
         continuation=continuation,
         clean_embeds=embeds[:, start:].clone(),
         corrupted_embeds=changed,
         clean_outputs=outputs,
-        warnings=_warnings(was, became, model_answer.token_id == ids[0], int(first.argmax()) == ids[0], plan)
-        + ((NO_PICTURE,) if control else ()),
-        effect=was - became,
-        control=control,
         contexts=contexts if len(contexts) > 1 else (),
         corrupted_run=run,
-        target=None if target is None else target.strip(),
         state=state,
-        provenance=made,
     )
 
 
@@ -280,35 +218,3 @@ def _draws(
         found.append(seen[:, start:])
         contexts.append(of_suffix(context, start))
     return torch.cat(found), tuple(contexts)
-
-
-def _contrast(vlm: VLM, prompt: Encoding, contrast: str | None, answer: int, corrupted: torch.Tensor) -> int:
-    """The token a logit difference is taken to: the first one of `contrast`, or the corrupted run's likeliest that is not the answer."""
-    if contrast is None:
-        likeliest = corrupted.topk(2).indices.tolist()
-        return likeliest[0] if likeliest[0] != answer else likeliest[1]
-    token = answer_tokens(vlm, prompt, "contrast", contrast)[0]
-    if token == answer:
-        raise TraceError(
-            f"contrast={contrast!r} begins with the same token as the answer, {vlm.tokenizer.decode([token])!r}, so their difference is always 0; "
-            "choose another."
-        )
-    return token
-
-
-def _warnings(clean: float, corrupted: float, own: bool, unchanged: bool, plan: Plan) -> tuple[str, ...]:
-    """Why this trace may mean nothing."""
-    found = []
-    if unchanged:
-        found.append(
-            f"the corruption {plan.name!r} leaves the answer unchanged, so there is little to restore; {plan.advice}"
-        )
-    elif clean - corrupted < WEAK:
-        found.append(
-            f"the total effect is only {clean - corrupted:.3f} (clean {clean:.3f}, corrupted {corrupted:.3f}); small effects are noise"
-        )
-    if own and clean < 0.5:
-        found.append(f"the model is not sure of its own answer (P = {clean:.3f}), so the map may explain a guess")
-    if not own:
-        found.append(f"the answer traced is not the model's own first choice (P = {clean:.3f})")
-    return tuple(found)

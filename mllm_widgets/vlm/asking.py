@@ -13,6 +13,7 @@ from mllm_widgets.results import Answer
 
 from .model import VLM, Encoding
 from .question import Question
+from .remote import generated
 
 
 def ask(vlm: VLM, question: Question, max_new_tokens: int = 8) -> Answer:
@@ -53,8 +54,11 @@ def ask(vlm: VLM, question: Question, max_new_tokens: int = 8) -> Answer:
 
 def greedy(vlm: VLM, encoded: Encoding, max_new_tokens: int) -> tuple[list[int], str, torch.Tensor]:
     """(tokens, with the one that ends the answer if it came; the answer's words; logits (vocabulary,) of the first token)."""
+    if vlm.remote is not None:
+        new, first = generated(vlm, encoded, max_new_tokens)
+        return new.tolist(), vlm.tokenizer.decode(new, skip_special_tokens=True).strip(), first
     with vlm.running():
-        generated = vlm.model.generate(
+        made = vlm.model.generate(
             **encoded.inputs,
             max_new_tokens=max_new_tokens,
             do_sample=False,
@@ -62,8 +66,8 @@ def greedy(vlm: VLM, encoded: Encoding, max_new_tokens: int) -> tuple[list[int],
             output_logits=True,
             pad_token_id=vlm.tokenizer.pad_token_id,
         )
-    new = generated.sequences[0, encoded.inputs["input_ids"].shape[1] :].tolist()
-    return new, vlm.tokenizer.decode(new, skip_special_tokens=True).strip(), generated.logits[0][0]
+    new = made.sequences[0, encoded.inputs["input_ids"].shape[1] :].tolist()
+    return new, vlm.tokenizer.decode(new, skip_special_tokens=True).strip(), made.logits[0][0]
 
 
 def same_answer(given: str, wanted: str | None) -> bool:

@@ -16,12 +16,20 @@ from mllm_widgets.errors import ModelError
 from .families import Family, family_of
 from .model import VLM
 from .processors import load_processor, load_tokenizer
+from .remote import Remote, skeleton
 
 DEMO_MODELS = Path(__file__).resolve().parent.parent / "demo" / "models"
 DEMO_NAMES = ("demo", "demo-ordinary")
 
 
-def load(model: Any = "demo", processor: Any = None, *, template: str | None = None, **options: Any) -> VLM:
+def load(
+    model: Any = "demo",
+    processor: Any = None,
+    *,
+    template: str | None = None,
+    remote: bool | str = False,
+    **options: Any,
+) -> VLM:
     """Load a vision-language model, or a language model.
 
     Parameters
@@ -30,19 +38,28 @@ def load(model: Any = "demo", processor: Any = None, *, template: str | None = N
         nnsight `TransformersModel`.
     processor: the processor that belongs to a model passed as an object; a language model's is its tokenizer.
     template: the prompt template, see `mllm_widgets.vlm.prompts.render`; "paper" is the paper's own.
+    remote: True loads no weights: `mw.ask` and `mw.causal_trace` run on NDIF, through nnsight; a URL names another such server, and "local" rehearses
+        that in this process. See docs/remote.md.
     options: passed to `from_pretrained` (dtype, device_map, quantization_config, trust_remote_code ...).
 
     Raises
     ------
-    ModelError: for an unknown name, an unreadable folder, or a model of neither kind.
+    ModelError: for an unknown name, an unreadable folder, or a model of neither kind; for a server that cannot be asked.
 
     Examples
     --------
     >>> load("demo").name
     'demo'
     """
+    elsewhere = None if remote is False else Remote(remote)
+    if elsewhere is not None:
+        elsewhere.check()
     if isinstance(model, (str, os.PathLike)):
-        return _load_name(os.fspath(model), template, options)
+        return _load_name(os.fspath(model), template, options, elsewhere)
+    if elsewhere is not None:
+        raise ModelError(
+            f"remote={remote!r} names a model that a server has, and model is a {type(model).__name__} in memory; expected its Hugging Face id."
+        )
     if options:
         raise ModelError(
             f"{', '.join(options)} cannot be given with a model already in memory; they are options of loading."
@@ -55,11 +72,23 @@ def load(model: Any = "demo", processor: Any = None, *, template: str | None = N
         raise ModelError(
             f"model is a {type(model).__name__}; expected a name, a folder, a Hugging Face model or an nnsight TransformersModel."
         )
+    _check_undivided(model)
     _check_processor(family_of(model), processor)  # a model that cannot be traced is refused as such first
     vlm = VLM(model, processor, name=getattr(model.config, "_name_or_path", "") or "", template=template)
     if wrapped is not None:
         vlm._nnsight = wrapped
     return vlm
+
+
+def _check_undivided(model: Any, options: Any = ()) -> None:
+    """Raises ModelError for weights that are, or would be, split among processes."""
+    asked = [option for option in ("tp_plan", "distributed_config") if option in options]
+    if asked or (getattr(model, "tp_size", None) or 1) > 1:
+        raise ModelError(
+            f"{', '.join(asked) or 'model'} splits the weights among processes (tensor parallel), where a sub-block's inputs are one process's share and nnsight "
+            "0.8 does not find its way; expected device_map='auto', which divides a model over the GPUs of one process layer by layer, or remote=, where a "
+            "server splits it."
+        )
 
 
 def _check_processor(family: Family, processor: Any) -> None:
@@ -80,7 +109,7 @@ def _check_processor(family: Family, processor: Any) -> None:
         )
 
 
-def _load_name(name: str, template: str | None, options: dict[str, Any]) -> VLM:
+def _load_name(name: str, template: str | None, options: dict[str, Any], remote: Remote | None = None) -> VLM:
     import torch
     from transformers import AutoConfig
 
@@ -90,6 +119,13 @@ def _load_name(name: str, template: str | None, options: dict[str, Any]) -> VLM:
         # no Hugging Face id is written like this, and asking for it would take half a minute where there is no network
         raise ModelError(f"model={name!r} is no model. Did you mean {near[0]!r}?")
     source = str(DEMO_MODELS / name) if demo else name
+    if remote is not None and remote.where is True and (demo or Path(name).exists()):
+        raise ModelError(
+            f"model={name!r} lies on this machine, and {remote.host} knows models by their Hugging Face id; expected one that it serves, or "
+            "remote='local'."
+        )
+    if remote is None:
+        _check_undivided(None, options)
     if demo:
         options = {"dtype": torch.float32, **options}
     with _quiet():
@@ -102,8 +138,12 @@ def _load_name(name: str, template: str | None, options: dict[str, Any]) -> VLM:
             ) from error
         kind, read = _kind(name, config, options.get("trust_remote_code", False))
         try:
-            model = kind.from_pretrained(source, **options)
+            model: Any = kind.from_pretrained(source, **options) if remote is None else None
             processor = read(source, config, options.get("trust_remote_code", False))
+            wrapped = None if remote is None else skeleton(source, processor, options, remote.where)
+            model = model if wrapped is None else wrapped._module
+        except ModelError:
+            raise
         except Exception as error:
             raise ModelError(
                 f"model={name!r} has a configuration, but its weights or its processor cannot be loaded ({_first_line(error)}). Expected "
@@ -116,13 +156,16 @@ def _load_name(name: str, template: str | None, options: dict[str, Any]) -> VLM:
             )
     model.eval()
     card = Path(source) / "README.md"
-    return VLM(
+    vlm = VLM(
         model,
         processor,
         name=name,
         template=template,
         card=card.read_text() if demo and card.exists() else "",
+        remote=remote,
     )
+    vlm._nnsight = wrapped
+    return vlm
 
 
 def _kind(name: str, config: Any, trust_remote_code: bool) -> tuple[Any, Callable[[str, Any, bool], Any]]:

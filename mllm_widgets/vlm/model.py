@@ -24,6 +24,7 @@ from .geometry import VisualGeometry
 from .placement import device_of
 from .processors import tokenizer_of
 from .question import Question
+from .remote import Remote
 from .side_terms import SideTerms
 
 # One lock per model, not per VLM: the same model may be loaded twice, with two templates.
@@ -56,12 +57,21 @@ class VLM:
     """A model and its processor, which for a language model is its tokenizer.
 
     `lock` is held by everything that runs the model: interventions live on the module, so two runs at once would see each
-    other's.  Nothing here changes the model's dtype, device or attention implementation.
+    other's.  Nothing here changes the model's dtype, device or attention implementation.  `remote` says where the model runs if not here; it then has no
+    weights.
     """
 
-    def __init__(self, model: Any, processor: Any, name: str = "", template: str | None = None, card: str = ""):
+    def __init__(
+        self,
+        model: Any,
+        processor: Any,
+        name: str = "",
+        template: str | None = None,
+        card: str = "",
+        remote: Remote | None = None,
+    ):
         self.model, self.processor, self.name = model, processor, name or type(model).__name__
-        self.template, self.card = template, card
+        self.template, self.card, self.remote = template, card, remote
         self.tokenizer = tokenizer_of(processor)
         self.family = family_of(model)
         self.layers: Any = part(model, f"{self.family.decoder}.{self.family.layers}")
@@ -82,7 +92,7 @@ class VLM:
     @property
     def device(self) -> torch.device:
         """Where the model takes its inputs; a model with a device map may lie on several."""
-        return device_of(self.model)
+        return device_of(self.model) if self.remote is None else torch.device("cpu")
 
     @property
     def image_token_id(self) -> int | None:
@@ -112,7 +122,8 @@ class VLM:
 
     def __repr__(self) -> str:
         count = sum(p.numel() for p in self.model.parameters())
-        return f"VLM({self.name!r}: {type(self.model).__name__}, {len(self.layers)} layers, {count / 1e6:.1f} M parameters)"
+        place = "" if self.remote is None else f", on {self.remote.host}"
+        return f"VLM({self.name!r}: {type(self.model).__name__}, {len(self.layers)} layers, {count / 1e6:.1f} M parameters{place})"
 
     def encode(self, question: Question, constraint: str | None = None) -> Encoding:
         """Tokenize a question; `constraint` replaces the question's visual constraint by other words first.
@@ -251,12 +262,24 @@ class VLM:
         inputs = self.encode(question).inputs
         return self.family.geometry(self.processor, self.model, inputs, question.image)
 
+    def check_here(self) -> None:
+        """Raises ModelError for a model that is served elsewhere, where what is asked needs its weights."""
+        if self.remote is not None:
+            raise ModelError(
+                f"this needs the weights of {self.name!r}, which runs on {self.remote.host}; a remote model can be asked (mw.ask) and traced "
+                "(mw.causal_trace, mw.sweep of traces). For contributions, knockouts, lenses and edits load it here, without remote=: "
+                "mw.load(model, device_map='auto') divides it over the GPUs and the disk there are."
+            )
+
     @contextlib.contextmanager
     def running(self, gradients: bool = False) -> Iterator[None]:
         """Hold the lock, in evaluation mode and without gradients; the model's own modes come back on exit.
 
         gradients: let gradients flow through the model, to what is no parameter of it.
+
+        Raises ModelError for a model that is served elsewhere.
         """
+        self.check_here()
         with self.lock:
             training = [module for module in self.model.modules() if module.training]
             learning = [p for p in self.model.parameters() if p.requires_grad] if gradients else []

@@ -207,6 +207,8 @@ class SideTerms:
 
     def _set(self, terms: tuple[Term, ...], lams: np.ndarray | None = None, anew: set[int] | None = None) -> None:
         """Make exactly these terms apply: all sums first, for they may fail, then the hooks."""
+        if terms:
+            self._vlm.check_here()
         applied = self._applied
         layers = {term.layer for term in terms}
         old = {term.layer: [t for t in applied.terms if t.layer == term.layer] for term in applied.terms}

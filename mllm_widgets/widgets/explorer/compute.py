@@ -128,7 +128,7 @@ def _trial(vlm: VLM, found: Findings, trial: Trial, cancel: Any) -> None:
 def _noised(vlm: VLM, question: Question) -> tuple[float, TraceSetup]:
     """Runs with as little noise on the picture as changes the answer; with the most where none does."""
     from mllm_widgets.tracing import PixelNoise, prepare_trace
-    from mllm_widgets.tracing.setup import WEAK
+    from mllm_widgets.tracing.asked import WEAK
 
     sigmas = iter(SIGMAS)
     while True:
