@@ -53,3 +53,7 @@ class NotebookError(MllmWidgetsError):
 
 class DatasetError(MllmWidgetsError):
     """A data set, or a run over one, cannot be read or used."""
+
+
+class DamagedPartWarning(UserWarning):
+    """A part of a run cannot be read any more and was set aside; its questions are done again."""

@@ -93,6 +93,12 @@ def dated(made: Provenance, **more: Any) -> Provenance:
     return Provenance(found, **{**last, "date": now})
 
 
+def model_facts(vlm: VLM) -> dict[str, Any]:
+    """What tells one loaded model from another, as JSON has it: revision, architecture, dtype, device, quantisation, template, edits."""
+    found = {**_model(vlm), "edits": list(edits_of(vlm))}
+    return {key: value for key, value in found.items() if key != "model"}
+
+
 def public_name(name: str) -> str:
     """A model's name as others may see it: of a folder on this machine, the last part alone."""
     # also Windows' own way of writing one, wherever this runs

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import pytest
 
 import mllm_widgets as mw
 from mllm_widgets.errors import DatasetError
-from mllm_widgets.render import draw_averages, draw_layers
+from mllm_widgets.render import averages_figure, draw_averages, draw_layers
 from mllm_widgets.sweeps import TraceMeasure, published
 from mllm_widgets.sweeps.averages import bootstrap
 
@@ -98,6 +100,75 @@ def test_pictures_have_their_caption(averages) -> None:
         draw_layers(averages, quantity="colour")
     with pytest.raises(DatasetError, match="none of them occurs"):
         draw_layers(averages, roles=("visual",))
+
+
+def words_of(shown: Any) -> str:
+    """All text of a drawing or of a Bokeh figure, as it is seen."""
+    if hasattr(shown, "svg"):
+        return " ".join(re.sub(r"<[^>]+>", " ", shown.svg()).split())
+    from bokeh.models import Legend, Title
+
+    titles = [one.text for one in (shown.title, *shown.below) if isinstance(one, Title)]
+    legends: list[Any] = [one for one in shown.below if isinstance(one, Legend)]
+    entries = [item.label.value for legend in legends for item in legend.items]
+    return " ".join(map(str, [*titles, *entries]))
+
+
+def drawing_functions() -> list[str]:
+    """Whatever the package draws of averages."""
+    from mllm_widgets import render
+
+    functions = {name: one for name, one in vars(render).items() if inspect.isfunction(one)}
+    return [name for name, one in functions.items() if "Averages" in str(inspect.signature(one))]
+
+
+@pytest.mark.parametrize("name", drawing_functions())
+def test_every_picture_of_averages_says_how_many_which_and_how_sure(averages, name: str) -> None:
+    """However it is drawn: n, what each filter left out, the total effect with its interval, and what the intervals are."""
+    from mllm_widgets import render
+
+    draw = getattr(render, name)
+    needed = [one for one in inspect.signature(draw).parameters.values() if one.default is one.empty][1:]
+    given = {"published": published.figure_3().query("subset == 'known'")}
+    words = words_of(draw(averages, *(given[one.name] for one in needed)))
+    for said in (
+        "n = 4 of 6 questions",
+        "1 left out: could not be measured",
+        "1 left out: answered wrongly",
+        "Intervals: 95%, bootstrap",
+    ):
+        assert said in " ".join(words.split())
+    total = averages.total_effect
+    assert f"total effect {total[0]:.3f} ({total[1]:.3f} to {total[2]:.3f})" in words
+
+
+def test_pictures_of_averages_are_found() -> None:
+    assert {"averages_figure", "draw_averages", "draw_layers"} <= set(drawing_functions())
+
+
+def test_the_chart_has_the_numbers(run, averages) -> None:
+    from bokeh.models import HoverTool, Scatter, VArea
+
+    chart: Any = averages_figure(averages, "mlp", roles=("last constraint", "last"), published={"last": {4: 0.5}})
+    at = averages.data.sel(module="mlp", role="last constraint")
+    marks = [one for one in chart.renderers if isinstance(one.glyph, Scatter)]
+    assert len(marks) == 3  # two lines, and the paper's
+    data = marks[0].data_source.data
+    np.testing.assert_allclose(data["mean"], at.effect)
+    np.testing.assert_allclose(data["low"], at.effect_low)
+    assert list(data["count"]) == [4] * len(at.layer)
+    assert data["interval"][2] == f"{float(at.effect_low[2]):.3f} to {float(at.effect_high[2]):.3f}"
+    bands = [one for one in chart.renderers if isinstance(one.glyph, VArea)]
+    np.testing.assert_allclose(bands[0].data_source.data["high"], at.effect_high)
+    (hover,) = chart.select({"type": HoverTool})
+    assert hover.renderers == marks[:2]
+    with pytest.raises(DatasetError, match="none of them occurs"):
+        averages_figure(averages, roles=("visual",))
+    with pytest.raises(DatasetError, match="module='residual' is not in these averages"):
+        averages_figure(averages, "residual")
+    one = mw.aggregate(run, only=["q0"], measure=averages.measure)
+    chart_of_one: Any = averages_figure(one)
+    assert "none: fewer than two questions" in str(chart_of_one.renderers[-1].data_source.data["interval"])
 
 
 def test_what_cannot_be_averaged_is_told(run, averages, tmp_path: Path) -> None:

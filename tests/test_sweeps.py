@@ -290,3 +290,10 @@ def test_killed_at_random_moments_it_ends_as_if_it_never_was(vlm, tmp_path: Path
     last = start(out, count)
     assert last.wait(timeout=300) == 0, last.stderr and last.stderr.read().decode()
     alike(mw.load_run(out), whole)
+
+
+def test_kept_numbers_do_not_depend_on_who_runs_them(vlm, tmp_path: Path) -> None:
+    """Rows that are killed out of their order are read in that of the questions."""
+    asked = {"b": mw.datasets.demo_question("Big Ben"), "a": mw.datasets.demo_question("Colosseum")}
+    go(vlm, {"a": asked["a"]}, tmp_path / "run")
+    assert go(vlm, asked, tmp_path / "run").questions().id.tolist() == ["a", "b"]

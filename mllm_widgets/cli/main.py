@@ -13,7 +13,7 @@ from mllm_widgets.render.page import THEMES
 
 from .sweep import EXAMPLE, sweep_file
 
-DONE, UNSEEN, FAILED = 0, 1, 2
+DONE, UNSEEN, FAILED, STOPPED = 0, 1, 2, 130
 
 ABOUT = """\
 Notebooks with live widgets, for readers who have no kernel; and long runs without a notebook.
@@ -43,7 +43,8 @@ goes on where it was. Such a file:
 
 """
 CODES = """\
-exit status: 0 done; 1 a widget would be blank, or a line of text, for some readers, or a question failed; 2 it could not be done, and why
+exit status: 0 done; 1 a widget would be blank, or a line of text, for some readers, or a question failed; 2 it could not be done, and why;
+130 stopped with Ctrl-C
 """
 
 
@@ -118,7 +119,11 @@ def _export(given: argparse.Namespace) -> int:
 
 
 def _sweep(given: argparse.Namespace) -> int:
-    run = sweep_file(given.config, progress=not given.quiet)
+    try:
+        run = sweep_file(given.config, progress=not given.quiet)
+    except KeyboardInterrupt:
+        print("\nmllm-widgets: stopped; the same command goes on where it was.", file=sys.stderr)  # noqa: T201
+        return STOPPED
     counts = run.status()
     _say(f"{run.folder}: {counts['done']} done, {counts['failed']} failed, {counts['left']} left.")
     return UNSEEN if counts["failed"] else DONE

@@ -80,7 +80,7 @@ def questions_of(told: Mapping[str, Any], path: Path) -> Any:
     data = datasets.load_vqa_constraints(_beside(path, told["vqa_constraints"]), **named, need_pictures=not words)
     data = data.subset(told["subset"]) if "subset" in told else data
     data = datasets.text_only(data) if words else data
-    return data.usable[: told.get("limit")]
+    return data.first(told.get("limit"))
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -1,9 +1,10 @@
-"""Pictures of results, drawn without a browser: for saved notebooks, model cards and papers; and Bokeh charts of finished edits.
+"""Pictures of results, drawn without a browser: for saved notebooks, model cards and papers; and Bokeh charts of averages and of finished edits.
 
 Each `draw_...` gives a `Drawing`, whose `image()` is pixels and whose `svg()` is text.
 """
 
 from .averages import draw_averages, draw_beside, draw_layers
+from .averages_chart import averages_figure
 from .edit import draw_edit
 from .edit_charts import lambda_figure, layer_figure, loss_figure
 from .explorer import draw_explorer
@@ -18,6 +19,7 @@ __all__ = [
     "Drawing",
     "Line",
     "Mean",
+    "averages_figure",
     "draw_averages",
     "draw_beside",
     "draw_edit",

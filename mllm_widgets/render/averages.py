@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 
     from mllm_widgets.sweeps import Averages
 
+WORDS = {
+    "effect": "Average indirect effect",
+    "recovery": "Average recovery rate",
+    "restored": "Average restored score",
+}
 LAYERS = 32  # of the paper's model
 
 
@@ -30,15 +35,15 @@ def draw_averages(averages: Averages, module: str = "mlp", title: str = "") -> D
     ------
     DatasetError: for a module that the averages do not have.
     """
-    roles, table = _table(averages, module, "effect")
+    roles, table = table_of(averages, module, "effect")
     effect = averages.total_effect[0]
     shown = draw_heatmap(
         table,
-        [_name(role) for role in roles],
+        [role_name(role) for role in roles],
         module=module,
         limit=colormaps.effect_limit(table, effect),
         title=title or f"Average indirect effect, {averages.model}",
-        subtitle=f"{labels.MODULE_NAMES[module]}, {_window(averages)}; mean of {averages.n} questions",
+        subtitle=f"{labels.MODULE_NAMES[module]}, {window_of(averages)}; mean of {averages.n} questions",
         marked=[place for place, role in enumerate(roles) if "constraint" in role and role != "text constraint"],
     )
     return captioned(shown, averages.caption)
@@ -75,8 +80,8 @@ def draw_layers(
     ]
     return draw_lines(
         lines,
-        title=title or f"{_WORDS[quantity]}, {averages.model}",
-        across=f"layer (0-based); {labels.MODULE_NAMES[module]}, {_window(averages)}",
+        title=title or f"{WORDS[quantity]}, {averages.model}",
+        across=f"layer (0-based); {labels.MODULE_NAMES[module]}, {window_of(averages)}",
         caption=averages.caption,
         width=width,
     )
@@ -110,15 +115,15 @@ def draw_beside(
     for role in own:
         part = published[(published["module"] == module) & (published["role"] == role)]
         dots = dict(zip(part["layer"].astype(int), part[quantity].astype(float), strict=True))
-        theirs.append(Line(_name(role) if dots else f"{_name(role)}: none given", {}, dots=dots))
+        theirs.append(Line(role_name(role) if dots else f"{role_name(role)}: none given", {}, dots=dots))
     shown = [part for line in (*own.values(), *theirs) for part in (line.values, line.low, line.high, line.dots)]
     values = [value for part in shown for value in part.values() if np.isfinite(value)]
     limits = min([0.0, *values]), max([0.1, *values])
     words = f"layer (0-based); {labels.MODULE_NAMES[module]}"
     left = draw_lines(
         list(own.values()),
-        title=title or f"{_WORDS[quantity]}, {averages.model}",
-        across=f"{words}, {_window(averages)}",
+        title=title or f"{WORDS[quantity]}, {averages.model}",
+        across=f"{words}, {window_of(averages)}",
         limits=limits,
         caption=averages.caption,
         width=width,
@@ -129,8 +134,8 @@ def draw_beside(
 
 def _lines(averages: Averages, module: str, roles: Sequence[str], quantity: str) -> dict[str, Line]:
     """Those of the roles that occur."""
-    known, mean = _table(averages, module, quantity)
-    low, high = (_table(averages, module, f"{quantity}_{end}")[1] for end in ("low", "high"))
+    known, mean = table_of(averages, module, quantity)
+    low, high = (table_of(averages, module, f"{quantity}_{end}")[1] for end in ("low", "high"))
     found = {}
     for role in roles:
         if role not in known:
@@ -139,36 +144,31 @@ def _lines(averages: Averages, module: str, roles: Sequence[str], quantity: str)
         layers = [int(layer) for layer in averages.data.layer.values]
         count = int(averages.data["count"].sel(module=module, role=role).max())
         rows = [dict(zip(layers, part[place].tolist(), strict=True)) for part in (mean, low, high)]
-        found[role] = Line(f"{_name(role)}, n = {count}", *rows)
+        found[role] = Line(f"{role_name(role)}, n = {count}", *rows)
     if not found:
         raise DatasetError(f"roles={tuple(roles)!r}: none of them occurs; there are {known}.")
     return found
 
 
-_WORDS = {
-    "effect": "Average indirect effect",
-    "recovery": "Average recovery rate",
-    "restored": "Average restored score",
-}
-
-
-def _table(averages: Averages, module: str, quantity: str) -> tuple[list[str], np.ndarray]:
+def table_of(averages: Averages, module: str, quantity: str) -> tuple[list[str], np.ndarray]:
     """Roles that occur, and values (role, layer)."""
     known = [str(one) for one in averages.data.module.values]
     if module not in known:
         raise DatasetError(f"module={module!r} is not in these averages; they have {known}.")
-    if quantity.split("_")[0] not in _WORDS:
-        raise DatasetError(f"quantity={quantity!r} is not known; expected one of {', '.join(map(repr, _WORDS))}.")
+    if quantity.split("_")[0] not in WORDS:
+        raise DatasetError(f"quantity={quantity!r} is not known; expected one of {', '.join(map(repr, WORDS))}.")
     there = (averages.data["count"].sel(module=module) > 0).any("layer")
     values = averages.data[quantity].sel(module=module).isel(role=there.values).transpose("role", "layer")
     return [str(role) for role in values.role.values], values.values
 
 
-def _name(role: str) -> str:
+def role_name(role: str) -> str:
+    """A role in words."""
     from mllm_widgets.sweeps.roles import NAMES
 
     return NAMES.get(role, role)
 
 
-def _window(averages: Averages) -> str:
+def window_of(averages: Averages) -> str:
+    """The window that was restored, in words."""
     return labels.window_name(int(averages.settings.get("window", 1)))

@@ -71,6 +71,16 @@ def as_items(questions: Any) -> list[Item]:
     return list(items.values())
 
 
+def data_of(questions: Any) -> list[dict[str, Any]]:
+    """The files that questions were read from, each with the SHA-256 of its bytes; none for questions that come from no file."""
+    if not isinstance(questions, VqaConstraints):
+        return []
+    return [
+        {"subset": name, "file": source.path.name, "sha256": source.sha256, "rows": source.rows}
+        for name, source in questions.sources.items()
+    ]
+
+
 def digest_of(one: Question | Row) -> str:
     """A few letters that change with anything that is asked."""
     asked = [one.text, one.constraint or "", str(one.occurrence), *one.text_constraints]

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from mllm_widgets.errors import DatasetError
 
-from .store import KEYS, read_config, read_parts
+from .parts import KEYS, read_parts
+from .store import read_config
 
 if TYPE_CHECKING:
     import pandas as pd

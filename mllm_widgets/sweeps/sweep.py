@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mllm_widgets.errors import DatasetError
-from mllm_widgets.provenance import edits_of, public_name, versions
+from mllm_widgets.provenance import edits_of, model_facts, picture, public_name, versions
 
-from .items import Item, as_items
+from .items import Item, as_items, data_of
 from .kinds import as_measures
 from .measures import Measure
+from .parts import KEYS, read_parts
+from .progress import Progress
 from .run import Run
-from .store import KEYS, Store, read_parts
+from .store import Store
 
 if TYPE_CHECKING:
     from mllm_widgets.vlm.model import VLM
@@ -53,7 +55,7 @@ def sweep(
     ask: also ask each question, once a model, for the model's answer, its probability and how right it is.
     every: seconds between two parts.
     retry_failed: try again what failed before.
-    progress: a bar with the time left, in a notebook or a terminal.
+    progress: a bar with the time left, in a notebook or a terminal; in a file of output a line now and then.
     options: given to `mw.load` with each name.
     workers: a `mw.sweeps.RayWorkers`, to spread the questions over processes and machines.
     cancel: an object whose `check()` raises when the work is no longer wanted.
@@ -65,6 +67,11 @@ def sweep(
     Raises
     ------
     DatasetError: for questions that are none, an output folder of another run or in use, a question that changed under its name, or a full disk.
+    ModelError: for a model that cannot be loaded.
+
+    Warns
+    -----
+    DamagedPartWarning: where a part that was written before cannot be read any more; it is set aside, and its questions are done again.
 
     Examples
     --------
@@ -81,7 +88,8 @@ def sweep(
     names = [_name(one) for one in models]
     if len(set(names)) < len(names) or not names:
         raise DatasetError(f"vlm has the models {names}; expected at least one, and each once.")
-    config = {
+    _check_options(every, workers)
+    config: dict[str, Any] = {
         "models": [_model_of(one) for one in models],
         "measures": [{**one.settings, "key": one.key} for one in measures],
         "ask": ask,
@@ -89,6 +97,8 @@ def sweep(
         "session": {
             "began": datetime.now(timezone.utc).isoformat(timespec="seconds"),
             "versions": {**versions(), "pyarrow": pyarrow.__version__},
+            **({"data": data} if (data := data_of(questions)) else {}),
+            **({"options": {name: str(value) for name, value in options.items()}} if options else {}),
         },
     }
     store = Store(Path(out), config, columns_of(measures))
@@ -101,52 +111,56 @@ def sweep(
             for one in measures
             if (item.id, name, one.key) not in done
         ]
-        found = (workers.units if workers is not None else _units)(todo, ask=ask, options=options or {}, cancel=cancel)
-        _keep(store, found, len(todo), every, progress)
+        store.begin()
+        found = (workers.units if workers is not None else _units)(
+            todo, ask=ask, options=options or {}, cancel=cancel, loaded=store.note_model
+        )
+        whole = len(models) * len(items) * len(measures)
+        with Progress(whole, whole - len(todo), progress) as bar:
+            _keep(store, found, every, bar)
     finally:
         store.close()
     return Run(store.folder)
 
 
-def _keep(store: Store, found: Iterator[dict[str, Any]], count: int, every: float, progress: bool) -> None:
+def _keep(store: Store, found: Iterator[dict[str, Any]], every: float, bar: Progress) -> None:
     """Write units as they come; also those at hand when something ends the sweep."""
-    from tqdm.auto import tqdm
-
     waiting: list[dict[str, Any]] = []
     written = time.monotonic()
-    failed = 0
-    with tqdm(total=count, disable=not progress, unit="question", smoothing=0.05) as bar:
-        try:
-            for unit in found:
-                waiting.append(unit)
-                bar.update()
-                if unit["status"] == "failed":
-                    failed += 1
-                    bar.set_postfix(failed=failed)
-                if time.monotonic() - written >= every or len(waiting) >= MOST:
-                    part, waiting = waiting, []
-                    store.write(part)
-                    written = time.monotonic()
-        finally:
-            store.write(waiting)
+    try:
+        for unit in found:
+            waiting.append(unit)
+            bar.one(unit["status"] == "failed")
+            if time.monotonic() - written >= every or len(waiting) >= MOST:
+                part, waiting = waiting, []
+                store.write(part)
+                written = time.monotonic()
+    finally:
+        store.write(waiting)
 
 
 def _units(
-    todo: list[tuple[Any, Measure, Item]], *, ask: bool, options: dict[str, Any], cancel: Any
+    todo: list[tuple[Any, Measure, Item]],
+    *,
+    ask: bool,
+    options: dict[str, Any],
+    cancel: Any,
+    loaded: Callable[[str, dict[str, Any]], None],
 ) -> Iterator[dict[str, Any]]:
     """Do one after the other, in this process."""
     from mllm_widgets.vlm.loading import load
 
-    loaded: tuple[Any, Any] = (None, None)
+    held: tuple[Any, Any] = (None, None)
     asker = Asker()
     for model, measure, item in todo:
         if cancel is not None:
             cancel.check()
-        if loaded[0] is not model:
-            loaded = (None, None)  # let the last one go before the next comes
-            loaded = (model, load(model, **options) if isinstance(model, str) else model)
+        if held[0] is not model:
+            held = (None, None)  # let the last one go before the next comes
+            held = (model, load(model, **options) if isinstance(model, str) else model)
+            loaded(_name(model), model_facts(held[1]))
             asker = Asker()
-        yield one_unit(loaded[1], _name(model), measure, item, asker if ask else None, cancel)
+        yield one_unit(held[1], _name(model), measure, item, asker if ask else None, cancel)
 
 
 class Asker:
@@ -182,6 +196,8 @@ def one_unit(
     }
     try:
         question = item.question()
+        shown = picture(question.image)
+        unit["picture"] = shown and shown["sha256"][:16]
         if asker is not None:
             unit.update(asker.ask(vlm, item, question))
         found = measure.run(vlm, item, question, cancel)
@@ -219,6 +235,17 @@ def _done(folder: Path, items: list[Item], retry_failed: bool) -> set[tuple[str,
         if row["status"] == "done" or not retry_failed:
             done.add(tuple(row[key] for key in KEYS))
     return done
+
+
+def _check_options(every: Any, workers: Any) -> None:
+    from .pool import RayWorkers
+
+    if isinstance(every, bool) or not isinstance(every, (int, float)) or not every >= 0:
+        raise DatasetError(f"every={every!r} is no number of seconds; expected 0 or more.")
+    if workers is not None and not isinstance(workers, RayWorkers):
+        raise DatasetError(
+            f"workers={workers!r} is not known; expected mw.sweeps.RayWorkers(2), or None for this process alone."
+        )
 
 
 def _name(model: Any) -> str:

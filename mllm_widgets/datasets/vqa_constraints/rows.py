@@ -136,6 +136,10 @@ class VqaConstraints:
             raise DatasetError(f"subset={name!r} is not among those that were loaded: {', '.join(self.sources)}.")
         return VqaConstraints(tuple(row for row in self.rows if row.subset == name), {name: self.sources[name]})
 
+    def first(self, n: int | None) -> VqaConstraints:
+        """The first `n` rows that can be asked; None takes all of those."""
+        return VqaConstraints(self.usable[:n], self.sources)
+
     def problems(self) -> pd.DataFrame:
         """What was repaired and what cannot be used: id, text, written, constraint, note, reason."""
         import pandas as pd
