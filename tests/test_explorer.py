@@ -17,12 +17,13 @@ from PIL import Image
 
 import mllm_widgets as mw
 from mllm_widgets.errors import FlowError, QuestionError, WidgetError
+from mllm_widgets.vlm.spans import words_of
 from mllm_widgets.widgets import wire
 from mllm_widgets.widgets.explorer import compute
 from mllm_widgets.widgets.explorer.history import History
 from mllm_widgets.widgets.explorer.lens_panel import LensPanel
 from mllm_widgets.widgets.explorer.messages import hear, uploaded
-from mllm_widgets.widgets.explorer.question_panel import QuestionPanel, words_of
+from mllm_widgets.widgets.explorer.question_panel import QuestionPanel
 from mllm_widgets.widgets.explorer.trials_panel import TrialsPanel
 from mllm_widgets.widgets.explorer.view import View
 from mllm_widgets.widgets.explorer.views import STEERED

@@ -20,6 +20,7 @@ import mllm_widgets as mw
 from mllm_widgets import colormaps
 from mllm_widgets.results import BEFORE_CONSTRAINT, IN_GROUPS, Answer, TokenInfo, Trace
 from mllm_widgets.vlm.geometry import Grid, VisualGeometry
+from mllm_widgets.vlm.spans import words_of
 from mllm_widgets.widgets import wire
 from mllm_widgets.widgets.edit_panel import plain
 from mllm_widgets.widgets.edit_panel.applied import Seen
@@ -28,7 +29,7 @@ from mllm_widgets.widgets.edit_panel.probes import Probe, demo_probes
 from mllm_widgets.widgets.edit_panel.traits import EditTraits
 from mllm_widgets.widgets.edit_panel.view import View
 from mllm_widgets.widgets.explorer.lens_panel import LensPanel
-from mllm_widgets.widgets.explorer.question_panel import QuestionPanel, words_of
+from mllm_widgets.widgets.explorer.question_panel import QuestionPanel
 from mllm_widgets.widgets.explorer.trials_panel import TrialsPanel, limit_of, row_of
 from mllm_widgets.widgets.explorer.view import Trial
 from mllm_widgets.widgets.patch_view import picture_bytes

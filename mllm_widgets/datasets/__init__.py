@@ -1,5 +1,6 @@
 """Questions with known answers: the demo world, and VQA-Constraints."""
 
+from .annotations import agreement, load_annotations, suggest_by_chat, suggest_by_rules
 from .landmarks import LANDMARKS, draw_landmark
 from .questions import demo, demo_covered, demo_paraphrases, demo_question
 from .vqa_accuracy import vqa_accuracy
@@ -7,13 +8,17 @@ from .vqa_constraints import load_vqa_constraints, multi_constraint, text_only, 
 
 __all__ = [
     "LANDMARKS",
+    "agreement",
     "demo",
     "demo_covered",
     "demo_paraphrases",
     "demo_question",
     "draw_landmark",
+    "load_annotations",
     "load_vqa_constraints",
     "multi_constraint",
+    "suggest_by_chat",
+    "suggest_by_rules",
     "text_only",
     "vqa_accuracy",
     "write_demo_constraints",

@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import re
 import unicodedata
+from typing import Any
 
 from mllm_widgets.errors import ConstraintError
 
@@ -85,6 +86,24 @@ def _nearest(text: str, wanted: str) -> str:
     runs = [" ".join(words[i : i + n]) for n in {len(parts), max(1, len(parts) - 1)} for i in range(len(words) - n + 1)]
     near = difflib.get_close_matches(" ".join(parts).lower(), [run.lower() for run in runs], n=1, cutoff=0.5)
     return f" Did you mean {near[0]!r}?" if near else ""
+
+
+def words_of(text: str) -> list[dict[str, Any]]:
+    """The words of a question: {text, start, end}, characters without the punctuation around them.
+
+    Examples
+    --------
+    >>> [word["text"] for word in words_of("“Who's” there?")]
+    ["Who's", 'there']
+    """
+    found = []
+    for match in re.finditer(r"\S+", text):
+        word = match[0]
+        inner = [i for i, character in enumerate(word) if _in_word(character)]
+        if inner:
+            start, end = match.start() + inner[0], match.start() + inner[-1] + 1
+            found.append({"text": text[start:end], "start": start, "end": end})
+    return found
 
 
 def tokens_in(offsets: list[tuple[int, int]], start: int, end: int) -> list[int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -59,15 +58,3 @@ class QuestionPanel(Widget):
     def __init__(self, heard: Callable[[dict[str, Any], list[Any]], None], *, lock: Any, **traits: Any) -> None:
         super().__init__(lock=lock, **traits)
         self.on_msg(lambda _widget, content, buffers: heard(content, buffers))
-
-
-def words_of(text: str) -> list[dict[str, Any]]:
-    """The words of a question: {text, start, end}, characters without the punctuation around them."""
-    found = []
-    for match in re.finditer(r"\S+", text):
-        word = match[0]
-        inner = [i for i, character in enumerate(word) if character.isalnum()]
-        if inner:
-            start, end = match.start() + inner[0], match.start() + inner[-1] + 1
-            found.append({"text": text[start:end], "start": start, "end": end})
-    return found

@@ -13,7 +13,7 @@ import ipywidgets
 
 from mllm_widgets.errors import LargeStateWarning, WidgetError
 from mllm_widgets.vlm.question import Question
-from mllm_widgets.vlm.spans import find_words
+from mllm_widgets.vlm.spans import find_words, words_of
 from mllm_widgets.widgets.cells import after_cells
 from mllm_widgets.widgets.edit_panel.measure import check_lams
 from mllm_widgets.widgets.patch_view import picture_bytes
@@ -24,7 +24,6 @@ from .compute import missing_targets
 from .findings import Findings
 from .history import History
 from .messages import hear
-from .question_panel import words_of
 from .view import Trial, View
 from .views import Views
 from .work import Work
