@@ -22,7 +22,7 @@ WITH_NODE := PATH="$$(tools/node.sh):$$PATH"
 WITH_HOSTS := MW_CHROMIUM="$$(tools/chromium.sh)" MW_HOSTS="$$(tools/hosts.sh)" MW_REQUIRE_BROWSER=1
 AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
-BUNDLES := $(patsubst %,mllm_widgets/static/%.js,trace_heatmap patch_grid question_panel trials_panel lens_panel edit_panel tools host)
+BUNDLES := $(patsubst %,mllm_widgets/static/%.js,trace_heatmap patch_grid question_panel trials_panel lens_panel edit_panel annotator tools host)
 JS_SOURCES := $(shell find js/src -type f 2>/dev/null) $(wildcard js/*.mjs js/*.json js/*.ts)
 FIRST_NOTEBOOK := notebooks/01_first_trace.ipynb
 

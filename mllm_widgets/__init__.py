@@ -28,13 +28,14 @@ if TYPE_CHECKING:
     from .tracing import causal_trace
     from .vlm import VLM, Question, ask, load
     from .vlm.families import Family, families, register_family
-    from .widgets import EditPanel, Explorer, PatchGrid, TraceHeatmap
+    from .widgets import ConstraintAnnotator, EditPanel, Explorer, PatchGrid, TraceHeatmap
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "Answer": "results",
     "Averages": "sweeps",
+    "ConstraintAnnotator": "widgets",
     "Contributions": "contributions",
     "Edit": "editing",
     "EditReport": "editing",
@@ -77,6 +78,7 @@ __all__ = [
     "VLM",
     "Answer",
     "Averages",
+    "ConstraintAnnotator",
     "Contributions",
     "Edit",
     "EditPanel",

@@ -3,6 +3,7 @@
 Each `draw_...` gives a `Drawing`, whose `image()` is pixels and whose `svg()` is text.
 """
 
+from .annotation import draw_annotation
 from .averages import draw_averages, draw_beside, draw_layers
 from .averages_chart import averages_figure
 from .edit import draw_edit
@@ -20,6 +21,7 @@ __all__ = [
     "Line",
     "Mean",
     "averages_figure",
+    "draw_annotation",
     "draw_averages",
     "draw_beside",
     "draw_edit",

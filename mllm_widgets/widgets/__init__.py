@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from mllm_widgets.lazily import lazily
 
 if TYPE_CHECKING:
+    from .annotator import ConstraintAnnotator
     from .edit_panel import EditPanel
     from .explorer import Explorer
     from .patch_grid import PatchGrid
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 __getattr__ = lazily(
     __name__,
     {
+        "ConstraintAnnotator": "annotator",
         "EditPanel": "edit_panel",
         "Explorer": "explorer",
         "PatchGrid": "patch_grid",
@@ -23,6 +25,7 @@ __getattr__ = lazily(
 )
 
 __all__ = [
+    "ConstraintAnnotator",
     "EditPanel",
     "Explorer",
     "PatchGrid",

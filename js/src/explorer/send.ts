@@ -10,6 +10,7 @@ export const SILENT = "No answer from the kernel: it is busy with a cell, or not
 export interface Sender {
   send: (content: Record<string, unknown>, buffers?: ArrayBuffer[]) => void;
   silent: () => boolean;
+  last: () => number; // id of the last message, 0 for none
 }
 
 /** `changed` is called when the kernel falls silent, and when it is heard again. */
@@ -38,5 +39,6 @@ export function sender(model: AnyModel<{ received: number }>, changed: () => voi
       }, SILENCE_MS);
     },
     silent: () => quiet && !away(model),
+    last: () => last,
   };
 }

@@ -39,6 +39,17 @@ export const KEYS: Record<string, [key: string, does: string][]> = {
     ["Backspace", "ask without a constraint"],
     ["Esc", "leave the constraint as it is"],
   ],
+  annotator: [
+    ["← → Home End", "of the question's words: go to another one"],
+    ["Shift + ← →", "take more words"],
+    ["V T", "mark them as visual or text constraint, or take that back"],
+    ["Space", "mark them as what is chosen"],
+    ["A", "accept the suggestion"],
+    ["Backspace Delete", "take these marks off, or all"],
+    ["Enter", "save, and go on to the next open question"],
+    ["PageUp PageDown", "the question before or after"],
+    ["X", "say why it cannot be marked"],
+  ],
   trials_panel: [["← →", "scroll the effects, or switch the sub-block"]],
   lens_panel: [
     ["↑ ↓", "the layer before or after"],
@@ -54,6 +65,7 @@ export const TRAITS: Record<string, string> = {
   edit_panel:
     "question span probes layers effects token causal trace_note bars rows together results current lam_of target layer edited truth foreign",
   question_panel: "question span words answer top notes tab edited",
+  annotator: "name question words marks suggested answered reason at total done",
   trials_panel: "layers modules module rows into patches layer",
   lens_panel: "layers positions names words answer token layer top_k",
 };
