@@ -9,8 +9,9 @@ from __future__ import annotations
 import base64
 import json
 import sys
+import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -128,6 +129,7 @@ def build(vlm: Any = None) -> str:
     grids(gallery, question)
     edits(gallery, question)
     panels(gallery, question)
+    annotator(gallery, question)
     narrow(gallery, question)
     return gallery.page()
 
@@ -289,6 +291,41 @@ def panels(gallery: Gallery, question: Any) -> None:
     )
 
 
+def annotator(gallery: Gallery, question: Any) -> None:
+    gallery.section(
+        "ConstraintAnnotator",
+        "Which words point at the picture, and which narrow the answer? Questions of one's own, marked by pointer and keyboard, each answer kept at once.",
+    )
+    view = _annotator(question)
+    blank = [""] * len(view.words)
+    gallery.card("A suggestion, by rules", view, themes=BOTH)
+    view.mark(visual="this bread", text="Portugal")
+    gallery.card("Marked, not saved yet", view, themes=BOTH)
+    gallery.card("Nothing suggested, nothing marked", view, marks=blank, suggested=blank, suggesting="off", hint="")
+    gallery.card(
+        "A model is asked", view, themes=("dark",), marks=blank, suggested=blank, suggesting="running", hint=""
+    )
+    failed = "No suggestion: OutOfMemoryError: CUDA out of memory."
+    gallery.card("The model failed", view, marks=blank, suggested=blank, suggesting="error", hint=failed)
+    full = "path='constraints.csv' cannot be written (No space left on device)."
+    gallery.card("It cannot be saved, and is tried again", view, answered="marked", saved="not saved", error=full)
+    reason = "The picture is not what is asked about"
+    skipped: dict[str, Any] = {"answered": "skipped", "reason": reason, "marks": blank, "saved": "saved"}
+    gallery.card("It cannot be marked", view, themes=("dark",), **skipped)
+    gallery.card("All done", view, done=view.total, answered="marked", saved="saved", marks=view.suggested)
+    gallery.card("Saved", view, themes=("dark",), offline=True)
+
+
+def _annotator(question: Any) -> mw.ConstraintAnnotator:
+    """The second of forty questions, of which one is done."""
+    text = "Which kind of this bread, sold in “Winter Harbour”, is liked most in Portugal in 2006?"
+    asked = [question, *(replace(question, text=text, constraint=None) for _ in range(39))]
+    view = mw.ConstraintAnnotator(asked, Path(tempfile.mkdtemp()) / "constraints.csv", suggest="rules")
+    view.accept()
+    view.save()
+    return view
+
+
 def narrow(gallery: Gallery, question: Any) -> None:
     gallery.section("Narrow", "As beside code, in a column of a slide, or on a phone.", narrow=True)
     gallery.card("TraceHeatmap", _heatmap(made_up.trace()))
@@ -297,6 +334,7 @@ def narrow(gallery: Gallery, question: Any) -> None:
     gallery.card("EditPanel", world.panel(["Rome"], applied=[1]), themes=("dark",))
     gallery.card("Question", made_up.question_panel(question))
     gallery.card("Words of the layers", made_up.lens_panel())
+    gallery.card("Constraints", _annotator(question), themes=("dark",))
     gallery.card("Causes", made_up.trials_panel([("trace", "done", "P 0.94"), ("block", "done", "")]), themes=("dark",))
 
 

@@ -6,7 +6,7 @@ import {
   progressText,
   together,
   toggled,
-  wordLabel,
+  wordSaying,
   wordsIn,
 } from "../src/annotator/marks";
 import type { Mark } from "../src/annotator/state";
@@ -37,10 +37,10 @@ test("marks that are too few, too many or of no kind are none", () => {
 });
 
 test("a word says what it is marked as, and what is suggested beside it", () => {
-  expect(wordLabel("this", "", "")).toBe("this");
-  expect(wordLabel("this", "visual", "visual")).toBe("this, visual constraint");
-  expect(wordLabel("this", "visual", "text")).toBe("this, visual constraint, suggested: text constraint");
-  expect(wordLabel("this", "", "visual")).toBe("this, suggested: visual constraint");
+  expect(wordSaying("", "")).toBe("");
+  expect(wordSaying("visual", "visual")).toBe("(visual constraint)");
+  expect(wordSaying("visual", "text")).toBe("(visual constraint, suggested: text constraint)");
+  expect(wordSaying("", "visual")).toBe("(suggested: visual constraint)");
 });
 
 test("a suggestion can be accepted where it says something that is not marked yet", () => {

@@ -14,13 +14,13 @@ from playwright.sync_api import Browser, Page, expect
 import mllm_widgets as mw
 from mllm_widgets.widgets.edit_panel.probes import demo_probes
 
-NAMES = ("trace_heatmap", "patch_grid", "edit_panel", "question_panel", "trials_panel", "lens_panel")
+NAMES = ("trace_heatmap", "patch_grid", "edit_panel", "question_panel", "trials_panel", "lens_panel", "annotator")
 THEMES = pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 EACH = pytest.mark.parametrize("name", NAMES)
 
 
 @pytest.fixture(scope="module")
-def widgets(vlm, question) -> Iterator[dict[str, Any]]:
+def widgets(vlm, question, tmp_path_factory) -> Iterator[dict[str, Any]]:
     """One of each: the views of an Explorer, with patches that were traced and blocked, and an editor with an edit."""
     explorer = mw.Explorer(vlm, question, token=75, layer=1)
     assert explorer.wait(120)
@@ -33,10 +33,12 @@ def widgets(vlm, question) -> Iterator[dict[str, Any]]:
     editor = mw.EditPanel(vlm, question, steps=12, probes=probes)
     editor.make("Seattle")
     assert editor.wait(120), editor.error
-    views = (explorer.heatmap, explorer.grid, editor, explorer.panel, explorer.trials, explorer.lens)
+    kept = tmp_path_factory.mktemp("kept") / "constraints.csv"
+    annotator = mw.ConstraintAnnotator([question, *mw.datasets.demo(3)], kept, suggest="rules")
+    views = (explorer.heatmap, explorer.grid, editor, explorer.panel, explorer.trials, explorer.lens, annotator)
     yield dict(zip(NAMES, views, strict=True))
-    editor.close()
-    explorer.close()
+    for view in (annotator, editor, explorer):
+        view.close()
 
 
 @contextmanager

@@ -23,6 +23,11 @@ NAMES = frozenset(
         "state",
         "doing",
         "kind",
+        "marks",
+        "suggested",
+        "answered",
+        "saved",
+        "suggesting",
         "key",
         "module",
         "scale",
@@ -54,7 +59,7 @@ def poisoned(value: Any, text: str, name: str = "") -> Any:
 
 
 @pytest.fixture(scope="module")
-def widgets(vlm, question) -> Iterator[dict[str, Any]]:
+def widgets(vlm, question, tmp_path_factory) -> Iterator[dict[str, Any]]:
     """One of each, with everything in it that it can show."""
     explorer = mw.Explorer(vlm, question)
     assert explorer.wait(120)
@@ -66,6 +71,9 @@ def widgets(vlm, question) -> Iterator[dict[str, Any]]:
     panel = mw.EditPanel(vlm, question, steps=8, probes={"paraphrases": [probes["paraphrase"]]})
     panel.make("Seattle")
     assert panel.wait(120), panel.error
+    kept = tmp_path_factory.mktemp("kept") / "constraints.csv"
+    annotator = mw.ConstraintAnnotator([question], kept, suggest="rules")
+    annotator.skip("too dark")
     yield {
         "heatmap": mw.TraceHeatmap(hostile_trace()),
         "grid": mw.PatchGrid(hostile_map(question, vlm.geometry(question))),
@@ -73,9 +81,10 @@ def widgets(vlm, question) -> Iterator[dict[str, Any]]:
         "question panel": explorer.panel,
         "trials panel": explorer.trials,
         "lens panel": explorer.lens,
+        "annotator": annotator,
     }
-    panel.close()
-    explorer.close()
+    for view in (annotator, panel, explorer):
+        view.close()
 
 
 @pytest.fixture
@@ -104,7 +113,7 @@ def show(page: Page, widgets: dict[str, Any], name: str, text: str, width: int) 
     host(page, widget, width=width, changes=sendable(changes))
 
 
-WIDGETS = ("heatmap", "grid", "edit panel", "question panel", "trials panel", "lens panel")
+WIDGETS = ("heatmap", "grid", "edit panel", "question panel", "trials panel", "lens panel", "annotator")
 
 
 @pytest.mark.parametrize("width", [420, 900])

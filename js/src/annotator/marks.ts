@@ -45,11 +45,11 @@ export function toggled(marks: Mark[], range: Range, mark: Mark): Mark[] {
   return painted(marks, range, all ? "" : mark);
 }
 
-/** A word for a reader who hears it. */
-export function wordLabel(text: string, mark: Mark, suggested: Mark): string {
+/** What follows a word for a reader who hears it. */
+export function wordSaying(mark: Mark, suggested: Mark): string {
   const name = (kind: Mark) => KINDS.find(({ key }) => key === kind)?.name.toLowerCase();
-  const said = [text, name(mark), suggested && suggested !== mark && `suggested: ${name(suggested)}`];
-  return said.filter(Boolean).join(", ");
+  const said = [name(mark), suggested && suggested !== mark && `suggested: ${name(suggested)}`].filter(Boolean);
+  return said.length ? `(${said.join(", ")})` : "";
 }
 
 /** Is there a suggestion that is not what is marked already? */

@@ -3,7 +3,7 @@
 import { pieces, type Range, stepped } from "../explorer/marking";
 import { element } from "../lib/dom";
 import { ownKeys } from "../lib/keys";
-import { marksOf, painted, together, toggled, wordLabel } from "./marks";
+import { marksOf, painted, together, toggled, wordSaying } from "./marks";
 import { type AnnotatorModel, KINDS, type Kind, type Mark } from "./state";
 
 export interface Asks {
@@ -21,8 +21,8 @@ export function markedWords(model: AnnotatorModel, { marked, brush, locked, key 
     "aria-label": "words of the question",
   });
   let buttons: HTMLButtonElement[] = [];
-  let names: string[] = []; // what stands on them
-  let letters: HTMLElement[] = []; // a colour alone would not tell marks apart for everybody
+  let letters: HTMLElement[] = []; // on them: a colour alone would not tell marks apart for everybody
+  let sayings: HTMLElement[] = []; // the same for who hears them
   let marks: Mark[] = [];
   let held: Range = { from: 0, to: 0 }; // where the keyboard is, and how far Shift has taken it
   let stroke: { from: number; mark: Mark; before: Mark[] } | undefined; // of a pointer
@@ -39,7 +39,8 @@ export function markedWords(model: AnnotatorModel, { marked, brush, locked, key 
       const guess = suggested[index] ?? "";
       button.dataset.suggested = guess === mark ? "" : guess;
       button.setAttribute("aria-pressed", String(mark !== ""));
-      button.setAttribute("aria-label", wordLabel(names[index] ?? "", mark, guess));
+      const said = sayings[index];
+      if (said) said.textContent = wordSaying(mark, guess);
       button.setAttribute("aria-disabled", String(locked()));
       button.tabIndex = index === held.to ? 0 : -1;
       button.classList.toggle("mw-held", range && within(held, index));
@@ -48,16 +49,17 @@ export function markedWords(model: AnnotatorModel, { marked, brush, locked, key 
   const build = () => {
     const focused = node.contains(document.activeElement) || node === (node.getRootNode() as Document).activeElement;
     buttons = [];
-    names = [];
     letters = [];
+    sayings = [];
     node.replaceChildren(
       ...together(pieces(model.get("question"), model.get("words"))).map(({ before, text, word, after }) => {
         if (word < 0) return text;
         const letter = element("small", { "aria-hidden": "true" });
-        const made = element("button", { type: "button", "data-word": word }, text, letter);
+        const said = element("span", { class: "mw-sr" });
+        const made = element("button", { type: "button", "data-word": word }, text, letter, said);
         buttons.push(made);
-        names.push(made.firstChild?.textContent ?? "");
         letters.push(letter);
+        sayings.push(said);
         return element("span", { class: "mw-kept" }, before, made, after);
       }),
     );
