@@ -15,6 +15,7 @@ from PIL import Image
 import mllm_widgets as mw
 from mllm_widgets.render import draw_edit, lambda_figure, layer_figure, loss_figure
 from mllm_widgets.render.edit import EditFigure, Effect, _dashed
+from mllm_widgets.render.pen import Dot, Line
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +82,18 @@ def figure(**more) -> EditFigure:
     return EditFigure(
         "What is the city of this building?", (20, 33), "1 edit applied: “Rome”, λ 0.01.", True, 8, **more
     )
+
+
+def test_what_is_not_known_at_a_lambda_is_left_out():
+    """In half precision an edit in full may be more than the model can hold."""
+    shown = {"lams": [0.01, 1, 100], "after": [("·Rome", np.nan)]}
+    known, gap = (draw_edit(figure(**shown, lines={"efficacy": [first, 0.5, 0]}, at=0)) for first in (0.0, np.nan))
+    dots, lines = ([sum(type(mark) is kind for mark in one.marks) for one in (known, gap)] for kind in (Dot, Line))
+    assert (dots, lines) == ([1, 0], [1, 1])
+    assert gap.image().size == known.image().size
+    assert "nan" not in gap.svg()
+    for values in ([np.nan, 0.5, np.nan], [np.nan] * 3):
+        draw_edit(figure(**shown, lines={"leakage": values})).image()
 
 
 def test_a_picture_without_an_edit_is_smaller_and_holds_the_picture():

@@ -222,8 +222,8 @@ def _trade(pen: Drawing, shown: EditFigure, x: float, y: float) -> None:
     pen.box(here - 0.5, box[1], 1, box[3], FAINT)
     for name, values in shown.lines.items():
         _line(pen, box, [(i / count, v) for i, v in enumerate(values)], COLORS[name], DASHES[name])
-        at = box[1] + box[3] - values[shown.at] * (box[3] - 4)
-        pen.dot(here, at, 3, COLORS[name])
+        if np.isfinite(values[shown.at]):
+            pen.dot(here, box[1] + box[3] - values[shown.at] * (box[3] - 4), 3, COLORS[name])
     _ends(pen, box, "1", "0", f"λ {lam_name(shown.lams[0])}", lam_name(shown.lams[-1]))
     keys = [(f"{NAMES[name]} {number(values[shown.at])}", COLORS[name]) for name, values in shown.lines.items()]
     _keys(pen, keys, x, box[1] + box[3] + 28, room=COLUMN)
@@ -286,8 +286,9 @@ def _line(
 ) -> None:
     """A line through points given as shares of the box, full or in dashes (units: drawn, left out, drawn, ...)."""
     x, y, width, height = box
-    points = [(x + sx * width, y + height - min(1.0, max(0.0, sy)) * (height - 4)) for sx, sy in shares]
-    for part in _dashed(points, dashes) if dashes else [points]:
+    known = [(sx, min(1.0, max(0.0, sy))) for sx, sy in shares if np.isfinite(sy)]
+    points = [(x + sx * width, y + height - sy * (height - 4)) for sx, sy in known]
+    for part in _dashed(points, dashes) if dashes and len(points) > 1 else [points]:
         pen.line(part, color, 2)
 
 

@@ -69,6 +69,14 @@ def test_without_an_edit_panel_there_is_no_tab_to_turn_to(page, explorer) -> Non
     expect(page.get_by_role("radio", name="Look")).to_be_enabled()
 
 
+@pytest.mark.parametrize("sent", [None, "nan"])
+def test_chances_of_a_model_that_overflows_are_not_known(page, explorer, sent) -> None:
+    """On a page NaN is null, and from a kernel it is a text."""
+    host(page, explorer.panel, changes={"top": [{"token": "<s>", "p": sent}], "notes": ["the model overflows"]})
+    expect(page.locator(".mw-top small")).to_have_text("not known yet")
+    expect(page.locator(".mw-notes")).to_have_text("the model overflows")
+
+
 def test_what_was_being_computed_when_it_was_saved_does_not_spin(page, explorer) -> None:
     host(page, explorer.panel, changes={**OFFLINE, "state": "running", "message": "asking the model", "answer": ""})
     page.wait_for_timeout(400)

@@ -4,8 +4,8 @@ const STEPS = [99.95, 9.995, 0.9995, 0.09995, 0.009995]; // a number below the f
 
 /** Three significant figures; tiny and huge numbers as powers of ten.  mllm_widgets/numbers.py writes the same; tests/data/numbers.json holds both to it. */
 export function number(value: number): string {
-  if (Number.isNaN(value)) return "not known yet";
   if (value === 0) return "0";
+  if (!Number(value)) return "not known yet"; // JSON has no NaN: a page has null for it, and Jupyter sends the text "nan"
   const size = Math.abs(value);
   if (size === Number.POSITIVE_INFINITY) return minus(`${value < 0 ? "-" : ""}∞`);
   if (size < 1e-3 || size >= 99950) return minus(value.toExponential(2)).replace("+", "");
