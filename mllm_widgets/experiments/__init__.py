@@ -6,26 +6,32 @@ Each gives tables with intervals and counts, beside what Basu et al. 2024 report
 from .contributions import PictureContributions, picture_to_constraint
 from .edits import EditAverages, edit_layers, edit_methods
 from .failures import FailurePrediction, failure_prediction
+from .paper import beside, published_lines
 from .positions import PositionBias, position_bias
 from .study import Study, study
 from .tables import peaks
 from .traces import averaged_traces, gaussian_traces, multi_constraint_traces, text_only_traces, token_identity
+from .words import PictureAgainstWords, llm_against_mllm
 
 __all__ = [
     "EditAverages",
     "FailurePrediction",
+    "PictureAgainstWords",
     "PictureContributions",
     "PositionBias",
     "Study",
     "averaged_traces",
+    "beside",
     "edit_layers",
     "edit_methods",
     "failure_prediction",
     "gaussian_traces",
+    "llm_against_mllm",
     "multi_constraint_traces",
     "peaks",
     "picture_to_constraint",
     "position_bias",
+    "published_lines",
     "study",
     "text_only_traces",
     "token_identity",

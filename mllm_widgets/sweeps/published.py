@@ -57,6 +57,11 @@ _SINGLES = (
     ("LLaVA", "mlp", "this laptop: This", 0, (0.51,)),
     ("LLaVA", "mlp", "this person was born: person", 1, (0.14, 0.20)),
     ("LLaVA", "self_attn", "this company: company", 2, (0.27,)),
+    ("Phi-2", "mlp", "this building: building", 0, (0.21, 0.14, None, 0.26)),
+    ("Phi-2", "mlp", "this person: person", 0, (0.32, 0.28)),
+    ("Phi-2", "mlp", "this company: company", 0, (0.32, None, 0.35, None, 0.69, 0.24)),
+    ("Phi-2", "mlp", "this food: food", 0, (0.61, None, 0.44, 0.48, 0.29)),
+    ("Phi-2", "self_attn", "this company: company", 0, (0.75, None, None, 0.23)),
     ("Vicuna, in words", "mlp", "Space Needle: last", 2, (0.14, 0.20, 0.23, 0.16, 0.18, 0.13, 0.13)),
 )
 
@@ -169,7 +174,25 @@ def single_traces() -> pd.DataFrame:
             {"model": model, "module": module, "token": token, "layer": first + place, "restored": value}
             for model, module, token, first, values in _SINGLES
             for place, value in enumerate(values)
+            if value is not None
         ]
+    )
+
+
+def llm_against_mllm() -> pd.DataFrame:
+    """LLaVA asked about pictures and LLaMA in words: asked, model, window (the smallest that shows effects), layers (of the MLPs that have them, as the paper prints them),
+    space_needle (the largest restored probability of one question).
+    """
+    import pandas as pd
+
+    return pd.DataFrame(
+        {
+            "asked": ("picture", "words"),
+            "model": ("LLaVA", "LLaMA"),
+            "window": (1, 5),
+            "layers": ("1 to 4", "4 to 7"),
+            "space_needle": (0.86, 0.39),
+        }
     )
 
 
