@@ -77,10 +77,10 @@ class Latest(Generic[Request]):
         self._hurried = False  # it came in a burst
         self.started = 0  # computations begun, for tests and curiosity
 
-    def submit(self, request: Request) -> None:
-        """Ask for `request` in the place of everything asked before; ignored once closed."""
+    def submit(self, request: Request, *, if_idle: bool = False) -> None:
+        """Ask for `request` in the place of everything asked before, or only where nothing is asked; ignored once closed."""
         with self._changed:
-            if self._closed:
+            if self._closed or (if_idle and self._thread is not None):
                 return
             now = time.monotonic()
             self._hurried = self._token is not None or now - self._asked < self._settle

@@ -743,6 +743,41 @@ def test_edits_stay_when_something_else_is_asked_and_go_when_the_explorer_is_clo
     assert vlm.side_terms.active == ()
 
 
+def test_a_look_at_the_model_takes_the_place_of_no_question(explorer, monkeypatch):
+    """It may come from another thread, just when somebody asks."""
+    work = explorer._session.work
+    with explorer._session.vlm.lock:
+        explorer.ask(mw.datasets.demo_question("Taj Mahal", "country"))
+        with monkeypatch.context() as patch:
+            patch.setattr(type(work), "busy", False)  # as it was a moment ago
+            explorer._session._look_again()
+    assert explorer.wait(LONG)
+    assert explorer.answer is not None
+    assert explorer.panel.state == "idle"
+
+
+def test_a_frozen_explorer_is_idle_though_somebody_looks_at_the_model_just_then(explorer, monkeypatch):
+    session, looked = explorer._session, threading.Event()
+
+    def slow(*_):
+        assert looked.wait(LONG)
+        return False
+
+    def looks(*_):
+        session._look_again()
+        return []
+
+    with monkeypatch.context() as patch:
+        patch.setattr(session.work, "_stale", slow)
+        patch.setattr("mllm_widgets.widgets.explorer.session.missing_targets", looks)
+        session._freeze_contributions()
+        assert session.work.busy
+        assert explorer.panel.state == "idle"
+        looked.set()
+        assert explorer.wait(LONG)
+    assert (explorer.panel.state, explorer.panel.message) == ("idle", "")
+
+
 def test_an_edit_made_in_a_cell_reaches_the_views_when_they_look_again(vlm, question):
     edit = mw.multedit(vlm, question, "Rome", layer=2)
     made = mw.Explorer(vlm, question)

@@ -112,6 +112,20 @@ def test_ten_quick_requests_begin_two_computations():
     assert bench.finished == [9]
 
 
+def test_what_is_asked_for_idle_times_replaces_nothing():
+    bench = Bench()
+    bench.submit_and_see_it_begin("runs")
+    bench.jobs.submit("when idle", if_idle=True)
+    bench.jobs.submit("waits")
+    bench.jobs.submit("when idle", if_idle=True)
+    bench.release()
+    assert bench.finished[-1:] == ["waits"]
+    assert "when idle" not in bench.began
+    bench.jobs.submit("when idle", if_idle=True)
+    bench.release()
+    assert bench.finished[-1] == "when idle"
+
+
 def test_replaced_requests_are_neither_stopped_nor_failed():
     bench = Bench()
     bench.submit_and_see_it_begin("old")

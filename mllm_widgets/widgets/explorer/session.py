@@ -184,7 +184,7 @@ class Session:
             more = missing_targets(self.vlm, found)
         finally:
             with self.lock:
-                if not self.work.busy:
+                if not self.work.finding:  # a look at the model alone says nothing when it ends
                     panel.publish(**told)
         with self.lock:
             found.more += more

@@ -84,8 +84,9 @@ class Work:
 
         Work that goes on looks by itself, after each part.
         """
-        if not self.busy:
-            self._jobs.submit((view, False))
+        self._jobs.submit(
+            (view, False), if_idle=True
+        )  # in one step: on another thread somebody may ask for more just now
 
     def cancel(self) -> None:
         """Stop what is being computed."""
@@ -104,6 +105,11 @@ class Work:
     def busy(self) -> bool:
         """True while something is being computed."""
         return self._jobs.busy
+
+    @property
+    def finding(self) -> bool:
+        """True while something is being found, whose end will be said; asked under the views' lock."""
+        return self._asked is not None
 
     @property
     def started(self) -> int:
