@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 import mllm_widgets as mw
 from mllm_widgets.errors import DatasetError, ModelError
@@ -34,7 +35,11 @@ def cluster():
             ray.shutdown()
             if not left:
                 raise
+    # another number of threads sums in another order, and equal numbers are then equal to a few ulp only
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     yield
+    torch.set_num_threads(threads)
     ray.shutdown()
 
 

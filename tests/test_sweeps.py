@@ -11,6 +11,7 @@ import sys
 import textwrap
 import time
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -252,6 +253,10 @@ def test_wrong_arguments_are_told(vlm, questions, tmp_path: Path) -> None:
         go(vlm, questions, tmp_path / "run", measure=["trace", "trace"])
     with pytest.raises(DatasetError, match="vlm is a int"):
         go(3, questions, tmp_path / "run")
+    nothing = cast("str", None)
+    for call in (mw.load_run, mw.aggregate):
+        with pytest.raises(DatasetError, match="folder=None is no path"):
+            call(nothing)
     with pytest.raises(DatasetError, match="holds no run"):
         mw.load_run(tmp_path)
     (tmp_path / "run.json").write_text('{"format": "mllm_widgets run", "version": 99}')

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from mllm_widgets.errors import DatasetError
 
 from .parts import KEYS, read_parts
-from .store import read_config
+from .store import folder_of, read_config
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,7 +21,7 @@ class Run:
     """
 
     def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder)
+        self.folder = folder_of(folder, "folder")
         self.config: dict[str, Any] = read_config(self.folder)
 
     @property

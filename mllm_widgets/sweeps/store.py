@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import os
 import time
 import uuid
 import warnings
@@ -134,6 +135,18 @@ class Store:
                     DamagedPartWarning,
                     stacklevel=4,
                 )
+
+
+def folder_of(path: Any, argument: str) -> Path:
+    """The path of a folder as users write it.
+
+    Raises DatasetError for what is none.
+    """
+    if not isinstance(path, (str, os.PathLike)) or not str(path):
+        raise DatasetError(
+            f"{argument}={path!r} is no path; expected the folder of a run, as a text or a pathlib.Path."
+        )
+    return Path(path).expanduser()
 
 
 def read_config(folder: Path) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from .measures import Measure
 from .parts import KEYS, read_parts
 from .progress import Progress
 from .run import Run
-from .store import Store
+from .store import Store, folder_of
 
 if TYPE_CHECKING:
     from mllm_widgets.vlm.model import VLM
@@ -101,7 +101,7 @@ def sweep(
             **({"options": {name: str(value) for name, value in options.items()}} if options else {}),
         },
     }
-    store = Store(Path(out), config, columns_of(measures))
+    store = Store(folder_of(out, "out"), config, columns_of(measures))
     try:
         done = _done(store.folder, items, retry_failed)
         todo = [
