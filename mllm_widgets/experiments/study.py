@@ -10,7 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mllm_widgets.datasets.vqa_constraints import VqaConstraints, load_vqa_constraints, write_demo_constraints
+from mllm_widgets.datasets.questions import demo, demo_covered
+from mllm_widgets.datasets.vqa_constraints import (
+    VqaConstraints,
+    load_vqa_constraints,
+    multi_constraint,
+    write_demo_constraints,
+)
 from mllm_widgets.errors import DatasetError
 from mllm_widgets.provenance import public_name
 from mllm_widgets.vlm.loading import DEMO_NAMES, load
@@ -18,6 +24,8 @@ from mllm_widgets.vlm.loading import DEMO_NAMES, load
 if TYPE_CHECKING:
     from mllm_widgets.vlm.model import VLM
 
+SEED = 4  # of the demo questions that are in none of the three files
+COVERED = 0.2  # of the picture's area
 LARGE = {
     "dtype": "bfloat16",
     "device_map": "auto",
@@ -43,6 +51,36 @@ class Study:
     def demo(self) -> bool:
         """Is it one of the bundled models, whose mechanism is known?"""
         return self.vlm.name in DEMO_NAMES
+
+    def with_two_constraints(self) -> Any:
+        """Questions with a visual and a text constraint: of the demo world those that name a language, of VQA-Constraints those that `multi_constraint` makes."""
+        if self.demo:
+            asked = [one for one in demo(8 * self.per_set, seed=SEED) if one.text_constraints][: self.per_set]
+            return {"languages": {f"language/{number}": one for number, one in enumerate(asked)}}
+        return multi_constraint(self.data, movies=self.per_set, okvqa=0)
+
+    def hard(self) -> Any:
+        """Questions that the model answers rightly and wrongly: of the demo world about covered pictures, of VQA-Constraints those of Known."""
+        if self.demo:
+            asked = demo_covered(self.per_set, seed=SEED, share=COVERED)
+            return {"covered": {f"covered/{number}": one for number, one in enumerate(asked)}}
+        return {"known": self.data.subset("known")}
+
+    def to_edit(self) -> Any:
+        """Questions of which the answers that the model gets wrong are inserted: of the demo world some about covered pictures (task A of the paper), and some of facts that
+        it was not taught (task B); of VQA-Constraints those of Known (task A).
+        """
+        if not self.demo:
+            return {"A": self.data.subset("known")}
+        new = demo(self.per_set, seed=SEED, held_out_facts=True)
+        return {"A": self.hard()["covered"], "B": {f"new/{number}": one for number, one in enumerate(new)}}
+
+    def unrelated(self, count: int = 12) -> list[Any]:
+        """Questions that an edit should leave alone: of the demo world others that it answers, of VQA-Constraints those of OK-VQA and Movies, as in the paper."""
+        if self.demo:
+            return list(demo(count, seed=SEED + 1))
+        rows = [row for row in self.data.usable if row.subset != "known" and row.answers]
+        return rows[:: max(1, len(rows) // count)][:count]
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{row.usable} of {name}" for name, row in self.data.summary().iterrows())

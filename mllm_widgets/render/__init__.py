@@ -8,6 +8,7 @@ from .averages import draw_averages, draw_beside, draw_layers
 from .averages_chart import averages_figure
 from .edit import draw_edit
 from .edit_charts import lambda_figure, layer_figure, loss_figure
+from .experiments import draw_edit_layers, draw_edit_methods, draw_failures, draw_places, draw_positions
 from .explorer import draw_explorer
 from .heatmap import draw_heatmap, draw_trace
 from .lens import draw_lens
@@ -25,13 +26,18 @@ __all__ = [
     "draw_averages",
     "draw_beside",
     "draw_edit",
+    "draw_edit_layers",
+    "draw_edit_methods",
     "draw_explorer",
+    "draw_failures",
     "draw_heatmap",
     "draw_layers",
     "draw_lens",
     "draw_lines",
     "draw_means",
     "draw_patches",
+    "draw_places",
+    "draw_positions",
     "draw_trace",
     "draw_trials",
     "joined",

@@ -12,7 +12,7 @@ from mllm_widgets import colormaps, labels
 from mllm_widgets.errors import DatasetError
 
 from .heatmap import draw_heatmap
-from .lines import WIDTH, Line, captioned, draw_lines
+from .lines import WIDTH, Line, captioned, draw_lines, limits_of
 from .pen import Drawing, joined
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def draw_beside(
         theirs.append(Line(role_name(role) if dots else f"{role_name(role)}: none given", {}, dots=dots))
     shown = [part for line in (*own.values(), *theirs) for part in (line.values, line.low, line.high, line.dots)]
     values = [value for part in shown for value in part.values() if np.isfinite(value)]
-    limits = min([0.0, *values]), max([0.1, *values])
+    limits = limits_of(values)
     words = f"layer (0-based); {labels.MODULE_NAMES[module]}"
     left = draw_lines(
         list(own.values()),

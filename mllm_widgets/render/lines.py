@@ -38,6 +38,7 @@ def draw_lines(
     span: tuple[int, int] | None = None,
     caption: str = "",
     width: int = WIDTH,
+    legend: int = 0,
 ) -> Drawing:
     """Lines over whole numbers (layers, places of visual tokens), each with its band and its dots.
 
@@ -46,12 +47,13 @@ def draw_lines(
     across: what the numbers are.
     limits: least and most value; by default those drawn, with 0. span: first and last number; by default those drawn.
     caption: written below.
-    width: of the field.
+    width: of the field. legend: lines that it has at least, so that the fields of drawings side by side stand at one height.
     """
+    legend = max(legend, len(lines))
     least, most = _limits(lines) if limits is None else limits
     places = sorted({int(place) for one in lines for part in (one.values, one.dots) for place in part})
     first, last = span or ((places[0], places[-1]) if places else (0, 0))
-    left, top = PADDING + float(AXIS), PADDING + TITLE + GAP + float(LEGEND * len(lines)) + GAP
+    left, top = PADDING + float(AXIS), PADDING + TITLE + GAP + float(LEGEND * legend) + GAP
     pen = Drawing(PADDING * 2 + AXIS + width, round(top) + HEIGHT + 44, title)
     pen.text(PADDING, PADDING + 4, title, TITLE, INK, room=pen.width - 2 * PADDING)
 
@@ -175,14 +177,27 @@ def captioned(shown: Drawing, caption: str) -> Drawing:
 
 
 def said(value: float) -> str:
-    """A number at an axis, with two decimals at most."""
-    return f"{round(value, 2) + 0.0:g}"
+    """A number at an axis, with three decimals at most."""
+    return f"{round(value, 3) + 0.0:g}"
 
 
 def _limits(lines: Sequence[Line]) -> tuple[float, float]:
     parts = [part for one in lines for part in (one.values, one.low, one.high, one.dots)]
     values = [value for part in parts for value in part.values() if np.isfinite(value)]
-    return min([0.0, *values]), max([0.1, *values])
+    return limits_of(values)
+
+
+def limits_of(values: Sequence[float]) -> tuple[float, float]:
+    """0 and round numbers that hold all values."""
+    return -_round_up(max([0.0, *(-value for value in values)])), _round_up(max([0.1, *values]))
+
+
+def _round_up(value: float) -> float:
+    """The next of 1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10 and so on; a hundredth beyond one of them is let go."""
+    if value <= 0:
+        return 0.0
+    unit = 10.0 ** np.floor(np.log10(value))
+    return next(float(step * unit) for step in (1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10) if value <= 1.01 * step * unit)
 
 
 def _told(row: Mean) -> str:
