@@ -6,6 +6,7 @@ Each gives tables with intervals and counts, beside what Basu et al. 2024 report
 from .contributions import PictureContributions, picture_to_constraint
 from .edits import EditAverages, edit_layers, edit_methods
 from .failures import FailurePrediction, failure_prediction
+from .identity import identity_traces
 from .paper import beside, published_lines
 from .positions import PositionBias, position_bias
 from .study import Study, study
@@ -26,6 +27,7 @@ __all__ = [
     "edit_methods",
     "failure_prediction",
     "gaussian_traces",
+    "identity_traces",
     "llm_against_mllm",
     "multi_constraint_traces",
     "peaks",

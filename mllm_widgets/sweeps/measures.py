@@ -19,6 +19,7 @@ from .items import Item, digest_of
 from .roles import ROLES, VISUAL, roles_of
 
 if TYPE_CHECKING:
+    from mllm_widgets.tracing.setup import TraceSetup
     from mllm_widgets.vlm.model import VLM
     from mllm_widgets.vlm.question import Question
 
@@ -92,9 +93,9 @@ class TraceMeasure(Measure):
 
     def run(self, vlm: VLM, item: Item, question: Question, cancel: Any = None) -> Found:
         """As `Measure.run`."""
-        from mllm_widgets.tracing import prepare_trace, run_trace
+        from mllm_widgets.tracing import run_trace
 
-        setup = prepare_trace(vlm, question, corruption=self.corruption, control=self.control)
+        setup = self.setup(vlm, question)
         trace = run_trace(
             setup, window=self.window, modules=self.modules, groups=(), sever=self.sever, batch_size=self.batch_size, cancel=cancel
         )  # fmt: skip
@@ -121,6 +122,12 @@ class TraceMeasure(Measure):
             "effect": (values - np.float32(trace.corrupted)).ravel(),
         }
         return Found(facts, cells)
+
+    def setup(self, vlm: VLM, question: Question) -> TraceSetup:
+        """The clean and the corrupted run."""
+        from mllm_widgets.tracing import prepare_trace
+
+        return prepare_trace(vlm, question, corruption=self.corruption, control=self.control)
 
 
 @dataclass(frozen=True)
