@@ -119,7 +119,7 @@ def drawing_functions() -> list[str]:
     from mllm_widgets import render
 
     functions = {name: one for name, one in vars(render).items() if inspect.isfunction(one)}
-    return [name for name, one in functions.items() if "Averages" in str(inspect.signature(one))]
+    return [name for name, one in functions.items() if re.search(r"\bAverages\b", str(inspect.signature(one)))]
 
 
 @pytest.mark.parametrize("name", drawing_functions())
