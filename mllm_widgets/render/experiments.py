@@ -34,7 +34,7 @@ def draw_edit_methods(
     table = averages.beside(task)
     parts = []
     for measure in measures:
-        own = table[table["measure"] == measure]
+        own = table.loc[table["measure"] == measure]
         if len(own):
             rows = [
                 Mean(row["method"], row["value"], row["low"], row["high"], row["published"])
