@@ -213,6 +213,29 @@ def test_a_file_of_other_questions_is_refused_and_stays(annotator, path):
     more.close()
 
 
+def test_text_constraints_make_the_multi_constraint_set(path, tmp_path):
+    """Rows of OK-VQA are marked, and multi_constraint takes what was marked as it is."""
+    (tmp_path / "okvqa.csv").write_text(
+        ",question,main_entity,image_url\n3,What is the best known kind of this bread in Portugal?,this bread,./a.jpg\n"
+    )
+    data = mw.datasets.load_vqa_constraints(tmp_path, need_pictures=False)
+    made = mw.ConstraintAnnotator(data, path)
+    made.mark(visual="this bread", text="Portugal")
+    made.save()
+    [row] = mw.datasets.multi_constraint(data, marked=made.marked())
+    assert (row.constraint, row.text_constraints) == ("this bread", ("Portugal",))
+    made.close()
+
+
+def test_what_is_counted_as_done_is_in_the_file(annotator, path):
+    counts = []
+    annotator.observe(lambda change: counts.append((change["new"], len(mw.datasets.load_annotations(path)))), "done")
+    for words in ("this building", "this director"):
+        say(annotator, "save", marks=kinds(annotator, visual=words))
+    say(annotator, "skip", reason="Unclear.")
+    assert counts == [(1, 1), (2, 2), (3, 3)]
+
+
 def test_two_annotators_are_compared(annotator, tmp_path):
     other = mw.ConstraintAnnotator(ASKED, tmp_path / "ben.csv", annotator="ben")
     for each, words in (

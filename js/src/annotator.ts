@@ -24,17 +24,18 @@ const TRAITS = [
 
 function render({ model, el, signal }: RenderProps<AnnotatorState>): void {
   const root = element("div", { class: "mw mw-annotator", "data-lm-suppress-shortcuts": "true" });
-  let last = 0; // id of the last message that asks for another state
+  let last = 0; // id of the last message that asks for another question
+  let left = 0; // and the question that it left
   let brush: Kind = "visual";
   let skipping = false;
   const kernel = sender(model, () => update(), signal);
   const ask = (content: Record<string, unknown>) => {
     kernel.send({ ...content, generation: model.get("generation") });
-    last = content.kind === "mark" ? last : kernel.last();
+    if (content.kind !== "mark") [last, left] = [kernel.last(), model.get("generation")];
     update();
   };
   // between Enter and the next question nothing is marked: it would be in the wrong one
-  const leaving = () => model.get("received") < last && !kernel.silent();
+  const leaving = () => model.get("received") < last && model.get("generation") === left && !kernel.silent();
   const locked = () => away(model) || leaving();
   const save = () => ask({ kind: "save", marks: words.marks() });
   const accept = () => words.change(marksOf(model.get("suggested"), model.get("words").length));
@@ -72,11 +73,11 @@ function render({ model, el, signal }: RenderProps<AnnotatorState>): void {
     ask({ kind: "skip", reason });
   }, signal);
   const openSkip = (open: boolean) => {
-    const back = skipping && !open && skip.node.contains(document.activeElement);
+    const back = skipping && !open;
     skipping = open;
     skip.open(open);
     update();
-    if (back) skipButton.focus();
+    if (back) words.focus(); // where the keys are
   };
   skip.node.addEventListener("keydown", ({ key }) => key === "Escape" && openSkip(false), { signal });
   const top = progress(model);

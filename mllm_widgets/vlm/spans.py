@@ -99,9 +99,10 @@ def words_of(text: str) -> list[dict[str, Any]]:
     found = []
     for match in re.finditer(r"\S+", text):
         word = match[0]
-        inner = [i for i, character in enumerate(word) if _in_word(character)]
-        if inner:
-            start, end = match.start() + inner[0], match.start() + inner[-1] + 1
+        first = next((i for i, character in enumerate(word) if _in_word(character)), None)
+        if first is not None:
+            last = next(i for i in range(len(word) - 1, -1, -1) if _in_word(word[i]))
+            start, end = match.start() + first, match.start() + last + 1
             found.append({"text": text[start:end], "start": start, "end": end})
     return found
 

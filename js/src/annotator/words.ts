@@ -142,6 +142,7 @@ export function markedWords(model: AnnotatorModel, { marked, brush, locked, key 
     node,
     marks: () => marks,
     change,
+    focus: () => (buttons[held.to] ?? node).focus(),
     /** Takes what the kernel knows; `also` the marks of a question that stays. */
     update: (also: boolean) => {
       const now = model.get("generation");

@@ -206,8 +206,8 @@ def _values(counts: np.ndarray, draws: int, seed: int) -> dict[tuple[str, str], 
     drawn = []
     alike = {kind: _alike(counts, classes) for kind, classes in KINDS.items()}
     for begin in range(0, draws if number else 0, CHUNK):
-        weights = rng.multinomial(number, np.full(number, 1 / number), size=min(CHUNK, draws - begin))
-        sums = np.tensordot(weights, counts, axes=1)
+        weights = _again(rng, number, min(CHUNK, draws - begin))
+        sums = (weights @ counts.reshape(number, 9)).reshape(-1, 3, 3)
         drawn.append(np.stack([_measure(m, sums, weights @ alike[k] / number, KINDS[k]) for k, m in names], axis=1))
     samples = np.concatenate(drawn) if drawn else np.full((1, len(names)), np.nan)
     total = counts.sum(axis=0, keepdims=True)
@@ -221,9 +221,16 @@ def _values(counts: np.ndarray, draws: int, seed: int) -> dict[tuple[str, str], 
     return found
 
 
+def _again(rng: np.random.Generator, number: int, draws: int) -> np.ndarray:
+    """(draws, number): how often each question is drawn, with replacement; as floats, whose products are quick."""
+    rows = number * np.arange(draws)[:, None]
+    places = (rng.integers(number, size=(draws, number)) + rows).ravel()
+    return np.bincount(places, minlength=draws * number).reshape(draws, number).astype(float)
+
+
 def _alike(counts: np.ndarray, classes: tuple[int, ...]) -> np.ndarray:
     """(questions,) 1 where all words are marked alike, as far as these classes go."""
-    merged = np.stack([_merged(table, classes) for table in counts]) if len(counts) else np.zeros((0, 1, 1))
+    merged = _merged(counts, classes)
     off = merged.sum(axis=(1, 2)) - np.trace(merged, axis1=1, axis2=2)
     return (off == 0).astype(float)
 

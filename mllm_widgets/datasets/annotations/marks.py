@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -73,8 +74,14 @@ def spans(text: str, words: Sequence[int]) -> list[tuple[int, int]]:
     >>> spans("What brand of suit is this man wearing?", (3, 5, 6))
     [(14, 18), (22, 30)]
     """
-    all_words = words_of(text)
-    return [(all_words[first]["start"], all_words[last]["end"]) for first, last in runs(words)]
+    bounds = _bounds(text)
+    return [(bounds[first][0], bounds[last][1]) for first, last in runs(words)]
+
+
+@functools.lru_cache(maxsize=1 << 14)
+def _bounds(text: str) -> tuple[tuple[int, int], ...]:
+    """Where the words of a question stand; a file asks for those of each question several times."""
+    return tuple((word["start"], word["end"]) for word in words_of(text))
 
 
 def phrases(text: str, words: Sequence[int]) -> list[str]:
@@ -86,8 +93,8 @@ def words_in(text: str, places: Sequence[tuple[int, int]]) -> tuple[int, ...]:
     """The words that hold a character of one of the spans."""
     return tuple(
         index
-        for index, word in enumerate(words_of(text))
-        if any(word["start"] < end and word["end"] > start for start, end in places)
+        for index, (begin, stop) in enumerate(_bounds(text))
+        if any(begin < end and stop > start for start, end in places)
     )
 
 

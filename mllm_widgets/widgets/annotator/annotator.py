@@ -224,7 +224,6 @@ class ConstraintAnnotator(AnnotatorTraits):
             self._keeper.reload()
             if self._keeper.unsaved:
                 self._write()
-            self.publish(done=len(self._keeper))
             self._show(self.at)
             self._raise_unsaved()
 
@@ -289,6 +288,7 @@ class ConstraintAnnotator(AnnotatorTraits):
         self.publish(
             generation=self.generation + 1,
             at=place,
+            done=len(self._keeper),
             name=entry.id,
             question=entry.text,
             words=entry.words,
@@ -337,14 +337,13 @@ class ConstraintAnnotator(AnnotatorTraits):
                     self.at, entry.id, entry.text, marks, entry.picture_name, suggestion, kept(self.annotator), now
                 )
             )
-            self.publish(
-                answered="skipped" if skipped else "marked",
-                reason=marks.skipped,
-                marks=marks.listed(len(self.words)),
-                done=len(self._keeper),
-            )
+        # what is shown of it comes after it was written: "2 of 40 done" means that two are in the file
         if (not self._keeper.unsaved or self._write()) and go_on:
             self._show(self._open_after(self.at, stay=min(self.at + 1, self.total - 1)))
+        else:
+            kinds = marks.listed(len(self.words))
+            state = _state(self._keeper.get(self.name))
+            self.publish(answered=state, reason=marks.skipped, marks=kinds, done=len(self._keeper))
 
     def _keep_changes(self) -> None:
         """Keep what was marked and not saved, before another question is shown."""
@@ -374,7 +373,7 @@ class ConstraintAnnotator(AnnotatorTraits):
             self.publish(saved="not saved", error=str(error))
             self._try_again_soon()
             return False
-        self.publish(saved="saved", error="", done=len(self._keeper))
+        self.publish(saved="saved", error="")
         return True
 
     def _try_again_soon(self) -> None:
