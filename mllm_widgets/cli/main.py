@@ -11,6 +11,7 @@ from mllm_widgets import __version__
 from mllm_widgets.errors import MllmWidgetsError, NotebookError
 from mllm_widgets.render.page import THEMES
 
+from .data import describe_data
 from .sweep import EXAMPLE, sweep_file
 
 DONE, UNSEEN, FAILED, STOPPED = 0, 1, 2, 130
@@ -22,6 +23,7 @@ Notebooks with live widgets, for readers who have no kernel; and long runs witho
   mllm-widgets export --strip-state lesson.ipynb -o for-github.ipynb    the notebook with pictures only
   mllm-widgets check lesson.ipynb                    what a reader will see in JupyterLab, on GitHub, in VS Code ...
   mllm-widgets sweep run.toml                        traces of many questions, kept as they come
+  mllm-widgets data FOLDER                           what VQA-Constraints needs, and what of it is there
 
 A widget lives in a page, or in a notebook opened again, if its state was saved. JupyterLab saves it with
 Settings > Save Widget State Automatically, and so does running the notebook here with --execute.
@@ -42,8 +44,11 @@ Runs the sweep that a TOML file describes, with a bar that says how long it will
 goes on where it was. Such a file:
 
 """
+DATA = """\
+Says what is needed for VQA-Constraints, from where, how large it is and where to put it; with a folder, what of it is there and how many of its questions are usable.
+"""
 CODES = """\
-exit status: 0 done; 1 a widget would be blank, or a line of text, for some readers, or a question failed; 2 it could not be done, and why;
+exit status: 0 done; 1 a widget would be blank, or a line of text, for some readers, a question failed, or data are missing or changed; 2 it could not be done, and why;
 130 stopped with Ctrl-C
 """
 
@@ -66,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     layout = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser("mllm-widgets", description=ABOUT, epilog=CODES, formatter_class=layout)
     parser.add_argument("--version", action="version", version=f"mllm_widgets {__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="export | check | sweep")
+    commands = parser.add_subparsers(dest="command", metavar="export | check | sweep | data")
     export = commands.add_parser("export", description=EXPORT, epilog=CODES, formatter_class=layout)
     export.add_argument("notebook", type=Path, help="the .ipynb file")
     export.add_argument("-o", "--output", type=Path, help="the file to write (default: notebook.html beside it)")
@@ -87,6 +92,11 @@ def _parser() -> argparse.ArgumentParser:
     swept.add_argument("config", type=Path, help="the .toml file; paths in it are told from where it lies")
     swept.add_argument("--quiet", action="store_true", help="no bar")
     swept.set_defaults(run=_sweep)
+    data = commands.add_parser("data", description=DATA, epilog=CODES, formatter_class=layout)
+    data.add_argument("folder", type=Path, nargs="?", help="where the data are, or will be")
+    data.add_argument("--write-sums", action="store_true", help="list the SHA-256 of every file in FOLDER/SHA256SUMS")
+    data.add_argument("--verify", action="store_true", help="compare the files with that list")
+    data.set_defaults(run=_data)
     return parser
 
 
@@ -127,6 +137,12 @@ def _sweep(given: argparse.Namespace) -> int:
     counts = run.status()
     _say(f"{run.folder}: {counts['done']} done, {counts['failed']} failed, {counts['left']} left.")
     return UNSEEN if counts["failed"] else DONE
+
+
+def _data(given: argparse.Namespace) -> int:
+    said, good = describe_data(given.folder, write_sums=given.write_sums, verify=given.verify)
+    _say(said)
+    return DONE if good else UNSEEN
 
 
 def _check(given: argparse.Namespace) -> int:

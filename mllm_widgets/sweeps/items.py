@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from mllm_widgets.datasets.checksums import SUMS
 from mllm_widgets.datasets.vqa_constraints import Row, VqaConstraints
 from mllm_widgets.errors import DatasetError
 from mllm_widgets.vlm.asking import same_answer
@@ -72,13 +73,19 @@ def as_items(questions: Any) -> list[Item]:
 
 
 def data_of(questions: Any) -> list[dict[str, Any]]:
-    """The files that questions were read from, each with the SHA-256 of its bytes; none for questions that come from no file."""
+    """The files that questions were read from, each with the SHA-256 of its bytes, and of the list of checksums beside it; none for questions that come from no file."""
     if not isinstance(questions, VqaConstraints):
         return []
-    return [
-        {"subset": name, "file": source.path.name, "sha256": source.sha256, "rows": source.rows}
-        for name, source in questions.sources.items()
-    ]
+    found = []
+    for name, source in questions.sources.items():
+        entry = {"subset": name, "file": source.path.name, "sha256": source.sha256, "rows": source.rows}
+        listed = source.path.with_name(
+            SUMS
+        )  # of all files beside it, pictures and answers too, where somebody wrote it
+        if listed.is_file():
+            entry["sums"] = hashlib.sha256(listed.read_bytes()).hexdigest()
+        found.append(entry)
+    return found
 
 
 def digest_of(one: Question | Row) -> str:
