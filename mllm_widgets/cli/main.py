@@ -132,7 +132,7 @@ def _sweep(given: argparse.Namespace) -> int:
     try:
         run = sweep_file(given.config, progress=not given.quiet)
     except KeyboardInterrupt:
-        print("\nmllm-widgets: stopped; the same command goes on where it was.", file=sys.stderr)  # noqa: T201
+        print("mllm-widgets: stopped; the same command goes on where it was.", file=sys.stderr)  # noqa: T201
         return STOPPED
     counts = run.status()
     _say(f"{run.folder}: {counts['done']} done, {counts['failed']} failed, {counts['left']} left.")

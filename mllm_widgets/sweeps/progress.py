@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+FORMAT = "{l_bar}{bar}| {n_fmt} of {total_fmt}{unit}, {elapsed}, {remaining} left, {rate_noinv_fmt}{postfix}"
 LINES_EVERY = 30.0  # seconds; the output of a queued job is read later, and by people
 
 
@@ -14,14 +15,16 @@ class Progress:
     Used as a context manager; nothing is shown where `shown` is False.
     """
 
-    def __init__(self, count: int, there: int = 0, shown: bool = True) -> None:
+    def __init__(self, count: int, there: int = 0, shown: bool = True, unit: str = "questions") -> None:
         from tqdm.auto import tqdm
 
         self._failed = 0
         options: dict[str, Any] = {}
         if not _is_notebook(tqdm) and not sys.stderr.isatty():
             options = {"file": _Lines(sys.stderr), "mininterval": LINES_EVERY, "maxinterval": LINES_EVERY, "ncols": 100}
-        self._bar = tqdm(total=count, initial=there, disable=not shown, unit=" questions", smoothing=0.05, **options)
+        self._bar = tqdm(
+            total=count, initial=there, disable=not shown, unit=f" {unit}", smoothing=0.05, bar_format=FORMAT, **options
+        )
 
     def one(self, failed: bool) -> None:
         """One more is done."""
@@ -29,6 +32,11 @@ class Progress:
             self._failed += 1
             self._bar.set_postfix_str(f"{self._failed} failed", refresh=False)
         self._bar.update()
+
+    def unpause(self) -> None:
+        """What passed since the last one, while a model was loaded, says nothing about the time left."""
+        if not self._bar.disable:
+            self._bar.unpause()
 
     def __enter__(self) -> Progress:
         return self

@@ -112,12 +112,16 @@ def sweep(
             if (item.id, name, one.key) not in done
         ]
         store.begin()
-        found = (workers.units if workers is not None else _units)(
-            todo, ask=ask, options=options or {}, cancel=cancel, loaded=store.note_model
-        )
         whole = len(models) * len(items) * len(measures)
-        with Progress(whole, whole - len(todo), progress) as bar:
-            _keep(store, found, every, bar)
+        unit = "questions" if whole == len(items) else "measurements"
+        with Progress(whole, whole - len(todo), progress, unit) as bar:
+
+            def loaded(name: str, facts: dict[str, Any]) -> None:
+                store.note_model(name, facts)
+                bar.unpause()
+
+            units = workers.units if workers is not None else _units
+            _keep(store, units(todo, ask=ask, options=options or {}, cancel=cancel, loaded=loaded), every, bar)
     finally:
         store.close()
     return Run(store.folder)
