@@ -58,6 +58,12 @@ def test_the_size_chooses_nothing_that_cannot_hold_the_numbers():
         assert wire.tensor(values, "auto")["dtype"] == "f4"
 
 
+def test_numbers_of_which_small_ones_matter_are_never_sent_in_8_bits():
+    values = np.geomspace(1e-3, 1e3, wire.MOST_F2 + 1, dtype=np.float32)
+    sent = wire.tensor(values, "auto", least="float16")
+    np.testing.assert_allclose(wire.array(sent), values, rtol=5e-4)
+
+
 def test_bytes_and_booleans_stay_what_they_are():
     for precision in ("float16", "uint8", "auto"):
         sent = wire.tensor(np.array([False, True]), precision)

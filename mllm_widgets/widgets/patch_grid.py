@@ -127,7 +127,7 @@ class PatchGrid(Widget):
     def freeze(self, *flows: Contributions) -> tuple[int, ...]:
         """Know contributions to further targets, and send all that a saved notebook has room for, so that `token` needs no kernel.
 
-        Many are sent in 8 bits, and tooltips say so.  What does not fit is left out, oldest targets first.
+        Many are sent in 16 bits.  What does not fit is left out, oldest targets first.
 
         Returns
         -------

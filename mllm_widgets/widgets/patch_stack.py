@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mllm_widgets.contributions import Contributions
 
 MOST = 500_000  # values sent (2 MB): they are saved with the notebook; older targets make room for newer ones
-MOST_FROZEN = 1_000_000  # of a frozen grid, which are sent in 8 bits where they are many
+MOST_FROZEN = 600_000  # of a frozen grid, in 16 bits where they are many; 8 are too few: each layer of each target has a scale of its own
 
 
 class Stack:
@@ -84,7 +84,7 @@ class Stack:
         stacked = np.stack([self._maps[position].values for position in order]) if order else np.zeros((0, 0, 0), "f4")
         return {
             "targets": [{"position": position, "name": self._names[position]} for position in order],
-            "stacked": wire.tensor(stacked, self._precision),
+            "stacked": wire.tensor(stacked, self._precision, least="float16"),
         }
 
 

@@ -26,12 +26,13 @@ _DTYPES = {"f": "<f4", "u": "u1", "b": "u1"}
 _NAN = 255
 
 
-def tensor(array: np.ndarray, precision: str = "float32") -> dict[str, Any]:
+def tensor(array: np.ndarray, precision: str = "float32", *, least: str = "uint8") -> dict[str, Any]:
     """An array in wire form; floats become what `precision` says, booleans uint8.
 
     Parameters
     ----------
     precision: of floats: "float32", "float16", "uint8", or "auto" for the first of these with which the array is not large, "float32" where that alone can hold it.
+    least: the least precise that "auto" may take: "float16" for numbers of which small ones matter, too.
 
     Raises
     ------
@@ -41,7 +42,7 @@ def tensor(array: np.ndarray, precision: str = "float32") -> dict[str, Any]:
     if array.dtype.kind not in _DTYPES or (array.dtype.kind == "u" and array.dtype.itemsize > 1):
         raise TypeError(f"array has dtype {array.dtype}; expected floats, booleans or uint8.")
     if precision == "auto":
-        precision = _by_size(array)
+        precision = _by_size(array, least)
     if precision not in PRECISIONS:
         raise ValueError(f"precision={precision!r} is not known; expected 'auto', {', '.join(map(repr, PRECISIONS))}.")
     if array.dtype.kind == "f" and precision == "uint8":
@@ -54,10 +55,10 @@ def tensor(array: np.ndarray, precision: str = "float32") -> dict[str, Any]:
     return {"dtype": data.dtype.str.lstrip("<|"), "shape": list(data.shape), "data": data.tobytes()}
 
 
-def _by_size(array: np.ndarray) -> str:
+def _by_size(array: np.ndarray, least: str) -> str:
     if array.dtype.kind != "f" or array.size <= MOST_F4 or not np.abs(array[~np.isnan(array)]).max(initial=0) <= MOST:
         return "float32"
-    return "float16" if array.size <= MOST_F2 else "uint8"
+    return "float16" if array.size <= MOST_F2 else least
 
 
 def _eight_bits(array: np.ndarray) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 // What a patch says, in words: for the tooltip, for screen readers and for copying.
 
 import { number, percent } from "../lib/format";
-import { isRounded, ROUNDED } from "../lib/tensor";
 import type { Words } from "../lib/tooltip";
 import type { Highlights } from "./scale";
 import type { Model, Patch } from "./state";
@@ -17,7 +16,6 @@ export function describe(model: Model, patch: Patch, shown: Highlights): Words {
       : patch.left < -0.5 || patch.top < -0.5 || patch.right > width + 0.5 || patch.bottom > height + 0.5
         ? "Reaches beyond the picture."
         : "";
-  const rounded = model.get("token") >= 0 && isRounded(model.get("stacked"));
   const masked = sink && model.get("mask_sinks");
   const lines: Words["lines"] = [
     ["pixels", `x ${pixel(patch.left)} to ${pixel(patch.right)}, y ${pixel(patch.top)} to ${pixel(patch.bottom)}`],
@@ -33,7 +31,7 @@ export function describe(model: Model, patch: Patch, shown: Highlights): Words {
   return {
     title: `${gridName(model, patch)}row ${patch.row}, column ${patch.column}`,
     lines,
-    note: [sink ? `Sink: ${sink.reason}.` : "", outside, rounded ? ROUNDED : ""].filter(Boolean).join(" "),
+    note: [sink ? `Sink: ${sink.reason}.` : "", outside].filter(Boolean).join(" "),
   };
 }
 
