@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import datasets, editing, errors, sweeps, tracing
+    from . import datasets, editing, errors, experiments, sweeps, tracing
     from .contributions import (
         Contributions,
         Knockout,
@@ -72,7 +72,7 @@ _HOMES = {
     "register_family": "vlm.families",
     "sweep": "sweeps",
 }
-_MODULES = ("datasets", "editing", "errors", "sweeps", "tracing")
+_MODULES = ("datasets", "editing", "errors", "experiments", "sweeps", "tracing")
 
 __all__ = [
     "VLM",
@@ -105,6 +105,7 @@ __all__ = [
     "editing",
     "errors",
     "evaluate_edit",
+    "experiments",
     "families",
     "lambda_sweep",
     "layer_sweep",

@@ -7,6 +7,7 @@ from .contributions import PictureContributions, picture_to_constraint
 from .edits import EditAverages, edit_layers, edit_methods
 from .failures import FailurePrediction, failure_prediction
 from .identity import identity_traces
+from .mmmu import Mmmu, mmmu
 from .paper import beside, published_lines
 from .positions import PositionBias, position_bias
 from .study import Study, study
@@ -17,6 +18,7 @@ from .words import PictureAgainstWords, llm_against_mllm
 __all__ = [
     "EditAverages",
     "FailurePrediction",
+    "Mmmu",
     "PictureAgainstWords",
     "PictureContributions",
     "PositionBias",
@@ -29,6 +31,7 @@ __all__ = [
     "gaussian_traces",
     "identity_traces",
     "llm_against_mllm",
+    "mmmu",
     "multi_constraint_traces",
     "peaks",
     "picture_to_constraint",
