@@ -2,8 +2,8 @@
 
 from .annotations import agreement, load_annotations, suggest_by_chat, suggest_by_rules
 from .checksums import Checked, verify_checksums, write_checksums
-from .getting import data_instructions
 from .demo_mmmu import write_demo_mmmu
+from .getting import data_instructions
 from .landmarks import LANDMARKS, draw_landmark
 from .questions import demo, demo_covered, demo_paraphrases, demo_question
 from .vqa_accuracy import vqa_accuracy
