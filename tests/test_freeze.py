@@ -201,6 +201,7 @@ def test_lambdas_that_are_none_are_told_before_anything_is_computed(vlm, questio
     assert made.edit_panel is None
     with pytest.raises(WidgetError, match="lams='many' are no lambdas"):
         made.freeze(lams="many")
+    assert made.heatmap is not None
     assert not made.heatmap.maps
     made.close()
 
