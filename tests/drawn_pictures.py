@@ -9,10 +9,12 @@ from PIL import Image
 
 from mllm_widgets.patch_map import PatchMap
 from mllm_widgets.render import Drawing, draw_edit, draw_explorer, draw_heatmap, draw_lens, draw_patches, draw_trials
+from mllm_widgets.render.annotation import AnnotationFigure, draw_annotation
 from mllm_widgets.render.edit import EditFigure, Effect
 from mllm_widgets.render.pen import Placed, Text
 from mllm_widgets.render.trials import Trial
 from mllm_widgets.vlm.geometry import Grid, VisualGeometry
+from mllm_widgets.vlm.spans import words_of
 
 LABELS = ["What", "·is", "·the", "·city", "·of", "·this", "·building", "?", "\\n", "·λ-é", "<b>&amp;", ":"]
 QUESTION = "What is the city of this building?"
@@ -156,7 +158,18 @@ def explorer() -> Drawing:
     return draw_explorer(Asked(), Said(), (20, 33), columns, None, ["A view is missing."], edited)  # pyright: ignore
 
 
+def annotation() -> Drawing:
+    """A question of which some words are marked, and others suggested."""
+    text = "Which writer called this tower “a skeleton” in Paris in 1887?"
+    marks = ["", "", "", "visual", "visual", "", "", "", "", "", "text"]
+    suggested = ["", "", "", "visual", "visual", "text", "text", "", "text", "", "text"]
+    words = words_of(text)
+    shown = AnnotationFigure(text, words, marks, suggested, 1, 12, 40, "Saved in constraints.csv", ["A note."])
+    return draw_annotation(shown, photo(300, 200))
+
+
 PICTURES = {
+    "annotation": annotation,
     "trace_heatmap": heatmap,
     "patch_grid": patches,
     "edit_panel": edit,

@@ -23,7 +23,7 @@ from PIL import Image
 import mllm_widgets as mw
 from mllm_widgets.datasets.annotations import keeping
 from mllm_widgets.errors import DatasetError, SaveError, WidgetError
-from mllm_widgets.widgets.annotator import annotator as module
+from mllm_widgets.widgets.annotator import steps
 from mllm_widgets.widgets.annotator.messages import hear
 from tests.front_end import interface_fields, sent_traits
 from tests.hostile import EVERYTHING
@@ -152,7 +152,7 @@ def test_nothing_is_no_answer(annotator):
     say(annotator, "mark", marks=kinds(annotator, visual="this"))
     assert annotator.error == ""
     say(annotator, "skip", reason="  ")
-    assert (annotator.done, annotator.error) == (0, module.NOTHING)
+    assert (annotator.done, annotator.error) == (0, steps.NOTHING)
     with pytest.raises(WidgetError, match="no word is marked"):
         mw.ConstraintAnnotator(ASKED, annotator.path).save()
 
@@ -430,7 +430,7 @@ def full(monkeypatch):
         real(handle)
 
     monkeypatch.setattr(keeping.os, "fsync", fsync)
-    monkeypatch.setattr(module, "RETRY", 0.05)
+    monkeypatch.setattr(steps, "RETRY", 0.05)
     return state
 
 
@@ -467,7 +467,7 @@ def test_a_full_disk_loses_nothing_and_saving_is_tried_again(path, full):
 
 
 def test_saving_again_by_hand_and_at_the_end(path, full, monkeypatch):
-    monkeypatch.setattr(module, "RETRY", 1000.0)
+    monkeypatch.setattr(steps, "RETRY", 1000.0)
     made = mw.ConstraintAnnotator(ASKED, path)
     say(made, "save", marks=kinds(made, visual="this"))
     say(made, "retry")

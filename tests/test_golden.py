@@ -22,7 +22,7 @@ from mllm_widgets.render.pen import SCALE, Placed, Text, text_width
 from tests.drawn_pictures import PICTURES
 
 FOLDER = Path(__file__).parent / "golden"
-NAMES = ("trace_heatmap", "patch_grid", "edit_panel", "explorer")
+NAMES = ("trace_heatmap", "patch_grid", "edit_panel", "explorer", "annotation")
 SHADES = 8  # of 255, the mean difference in the box of a text; another word differs by 30 and more
 
 

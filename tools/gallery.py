@@ -298,8 +298,8 @@ def annotator(gallery: Gallery, question: Any) -> None:
     )
     view = _annotator(question)
     blank = [""] * len(view.words)
-    gallery.card("A suggestion, by rules", view, themes=BOTH)
-    view.mark(visual="this bread", text="Portugal")
+    gallery.card("A suggestion, by rules", view, themes=BOTH, marks=blank)
+    view.mark(visual="this tower", text="1887")
     gallery.card("Marked, not saved yet", view, themes=BOTH)
     gallery.card("Nothing suggested, nothing marked", view, marks=blank, suggested=blank, suggesting="off", hint="")
     gallery.card(
@@ -318,7 +318,7 @@ def annotator(gallery: Gallery, question: Any) -> None:
 
 def _annotator(question: Any) -> mw.ConstraintAnnotator:
     """The second of forty questions, of which one is done."""
-    text = "Which kind of this bread, sold in “Winter Harbour”, is liked most in Portugal in 2006?"
+    text = "Which writer called this tower “a skeleton” in Paris in 1887?"
     asked = [question, *(replace(question, text=text, constraint=None) for _ in range(39))]
     view = mw.ConstraintAnnotator(asked, Path(tempfile.mkdtemp()) / "constraints.csv", suggest="rules")
     view.accept()

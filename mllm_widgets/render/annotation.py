@@ -75,7 +75,8 @@ def draw_annotation(shown: AnnotationFigure, image: Image.Image | None = None) -
     pen.text(left, top + LINE * lines + 12, shown.state, SMALL, FAINT, room=WIDTH - PADDING - left)
     y = top + body + GAP + 6
     if kinds:
-        _key(pen, kinds, y)
+        suggested = any(guess and guess != mark for mark, guess in zip(shown.marks, shown.suggested, strict=True))
+        _key(pen, kinds, y, suggested)
         y += 22
     for note in shown.notes:
         pen.text(PADDING, y, note, SMALL, WARN, room=WIDTH - 2 * PADDING)
@@ -161,10 +162,12 @@ def _progress(pen: Drawing, shown: AnnotationFigure) -> None:
     pen.text(WIDTH - PADDING, y, counted, SMALL, FAINT, "rm")
 
 
-def _key(pen: Drawing, kinds: Sequence[str], y: float) -> None:
+def _key(pen: Drawing, kinds: Sequence[str], y: float, suggested: bool) -> None:
     x = float(PADDING)
     for kind in kinds:
         name = NAMES[kind]
         pen.box(x, y - 5, 10, 10, COLORS[kind])
         pen.text(x + 15, y, name, SMALL, INK)
         x += 15 + text_width(name, SMALL) + 2 * GAP
+    if suggested:
+        pen.text(x, y, "dashed: suggested, not marked", SMALL, FAINT)
