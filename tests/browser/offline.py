@@ -73,7 +73,7 @@ def opened(
     page.goto(first.as_uri())
     seen.document = page.frames[-1]
     if scripts:
-        expect(seen.document.locator("html")).to_have_attribute("data-mw-ready", re.compile(r"\d"), timeout=20_000)
+        expect(seen.document.locator("html")).to_have_attribute("data-mw-ready", re.compile(r"\d"), timeout=60_000)
     yield seen
     assert seen.requests == []
     assert len(stopped) == refused, stopped
