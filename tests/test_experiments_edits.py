@@ -126,6 +126,12 @@ def test_nothing_to_edit_is_said(vlm, questions, tmp_path: Path) -> None:
     for methods in (("unedited",), ("MEND",), "MultEdit"):
         with pytest.raises(DatasetError, match="methods="):
             experiments.edit_methods(vlm, questions, tmp_path, methods=methods)
+    wrong = {
+        "settings": {"ROME": {}, "FT": {}}, "most": 0, "others": -1, "paraphrases": {"ark": ["Where?"]}, "targets": {"ark": "Paris"},
+    }  # fmt: skip
+    for argument, value in wrong.items():
+        with pytest.raises(DatasetError, match=f"{argument}( has|=)"):
+            experiments.edit_methods(vlm, questions, tmp_path / "wrong", progress=False, **{argument: value})
     with pytest.raises(DatasetError, match="method='MEND' is not known"):
         EditMeasure(method="MEND")
     with pytest.raises(DatasetError, match="needs seen="):

@@ -111,6 +111,9 @@ def test_goes_on_where_it_was(vlm, questions, folder, found, monkeypatch) -> Non
 def test_what_cannot_be_judged_is_told(vlm, questions, folder, tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"layers=\(7, 8\) are not all there; there are 0 to 7"):
         experiments.failure_prediction(vlm, {"covered": questions}, folder, layers=[7, 8], progress=False)
+    for parts in (1, True, 2.5):
+        with pytest.raises(DatasetError, match="parts="):
+            experiments.failure_prediction(vlm, {"covered": questions}, folder, parts=parts)
     easy = [mw.datasets.demo_question("Taj Mahal")]
     with pytest.raises(DatasetError, match="1 answers are right and 0 are wrong of 1 questions"):
         experiments.failure_prediction(vlm, {"easy": easy}, tmp_path, progress=False)

@@ -53,7 +53,7 @@ def test_only_facts_that_are_known_both_ways_count(found, vlm, data, folder) -> 
     assert set(found.data.n) == {2}
     assert set(found.data.note) == {"1 left out: not among those chosen"}
     assert found.averages["known", "words", 1].each.question.values.tolist() == ["known-text/0", "known-text/1"]
-    assert "known, picture, window 3: n = 2 of 3" in found.caption
+    assert "known, picture: n = 2 of 3; known, words: n = 2 of 3" in found.caption
     assert "facts that are answered rightly both ways" in found.caption
     every = experiments.llm_against_mllm(vlm, vlm, data, folder, windows=(1, 3), both=False, draws=20, progress=False)
     assert set(every.data.n) == {3}
@@ -84,6 +84,10 @@ def test_nothing_left_is_a_row_that_says_why(vlm, data, folder) -> None:
     assert set(found.data.n) == {0}
     assert found.data.note.str.contains("total effect below 2").all()
     assert found.averages == {}
+    unseen = VqaConstraints(tuple(replace(row, reason="its picture is not there") for row in data.rows), data.sources)
+    table = experiments.llm_against_mllm(vlm, vlm, unseen, folder, progress=False).data
+    assert table[["data", "n"]].values.tolist() == [["known", 0]]
+    assert "can be asked both ways" in table.note[0]
     without = VqaConstraints(tuple(replace(row, subject=None) for row in data.rows), data.sources)
     with pytest.raises(DatasetError, match="names no subjects"):
         experiments.llm_against_mllm(vlm, vlm, without, folder)

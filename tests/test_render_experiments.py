@@ -9,7 +9,14 @@ import pytest
 import mllm_widgets as mw
 from mllm_widgets import experiments
 from mllm_widgets.errors import DatasetError
-from mllm_widgets.render import draw_edit_layers, draw_edit_methods, draw_failures, draw_places, draw_positions
+from mllm_widgets.render import (
+    draw_edit_layers,
+    draw_edit_methods,
+    draw_failures,
+    draw_places,
+    draw_positions,
+    draw_words,
+)
 from mllm_widgets.render.pen import Area, Dot, Drawing, Line, Placed
 
 
@@ -79,3 +86,17 @@ def test_places_of_own_and_other_pictures(vlm, tmp_path) -> None:
     for wrong in (lambda: draw_places(own, (8,)), lambda: draw_positions(bias, 8)):
         with pytest.raises(DatasetError, match="layer=8 is not there"):
             wrong()
+
+
+def test_the_same_facts_with_a_picture_and_in_words(vlm, tmp_path) -> None:
+    folder = mw.datasets.write_demo_constraints(tmp_path / "data", 1)
+    data = mw.datasets.load_vqa_constraints(folder, known=folder / "known_1000.json").subset("known")
+    found = experiments.llm_against_mllm(vlm, vlm, data, tmp_path / "runs", windows=(1, 3), progress=False)
+    drawing = draw_words(found)
+    assert {"About the picture, demo", "In words, demo"} <= words(drawing)
+    lines = [line for line in marks(drawing, Line) if len(line.points) == 8]
+    assert len(lines) == 4  # two windows, asked both ways
+    assert found.caption in drawing.description
+    assert "known, words: n = 1 of 1" in found.caption
+    with pytest.raises(DatasetError, match="data='movies' has no averages; there are known"):
+        draw_words(found, "movies")

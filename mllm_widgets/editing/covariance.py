@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -31,6 +32,11 @@ class KeyCovariance:
     positions: str
     ridge: float
     model: str
+
+    @functools.cached_property
+    def root(self) -> tuple[Tensor, bool]:
+        """C's Cholesky factor, float64, and whether there is none; solved once for all edits that are held against it."""
+        return _root(self.matrix)
 
 
 def key_covariance(
@@ -138,9 +144,14 @@ def solved(vlm: VLM, layer: int, width: int, covariance: Any) -> Callable[[Tenso
         raise EditError(
             f"covariance= is {what}; expected what mw.editing.key_covariance returns, or a tensor of finite numbers ({width}, {width}) for layer {layer}."
         )
-    root, failed = torch.linalg.cholesky_ex(matrix.detach().cpu().double())
+    root, failed = covariance.root if isinstance(covariance, KeyCovariance) else _root(matrix)
     if failed:
         raise EditError(
             "covariance= is not positive definite, so it cannot be inverted; it is of fewer keys than d_ff, perhaps: take more questions, or a ridge above 0."
         )
     return lambda key: torch.cholesky_solve(key[:, None], root)[:, 0]
+
+
+def _root(matrix: Tensor) -> tuple[Tensor, bool]:
+    root, failed = torch.linalg.cholesky_ex(matrix.detach().cpu().double())
+    return root, bool(failed)

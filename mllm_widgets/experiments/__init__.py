@@ -4,7 +4,8 @@ Each gives tables with intervals and counts, beside what Basu et al. 2024 report
 """
 
 from .contributions import PictureContributions, picture_to_constraint
-from .edits import EditAverages, edit_layers, edit_methods
+from .edit_averages import EditAverages
+from .edits import edit_layers, edit_methods
 from .failures import FailurePrediction, failure_prediction
 from .identity import identity_traces
 from .mmmu import Mmmu, mmmu

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,118 +11,16 @@ import numpy as np
 
 from mllm_widgets.datasets.vqa_constraints import Row
 from mllm_widgets.errors import DatasetError
-from mllm_widgets.intervals import LEVEL
-from mllm_widgets.sweeps import AnswerMeasure, EditMeasure, published, sweep
-from mllm_widgets.sweeps.averages import bootstrap
-from mllm_widgets.sweeps.edits import ACCURACY
+from mllm_widgets.sweeps import AnswerMeasure, EditMeasure, sweep
 from mllm_widgets.sweeps.items import Item, as_items
 
+from .edit_averages import UNEDITED, EditAverages, averaged_edits
 from .traces import data_sets
 
 if TYPE_CHECKING:
-    import pandas as pd
-
-    from mllm_widgets.sweeps.run import Run
     from mllm_widgets.vlm.model import VLM
 
-UNEDITED = "unedited"
 METHODS = (UNEDITED, "MultEdit", "fine-tuned", "fine-tuned in a box", "ROME")
-FIGURE = ("efficacy", "generalization", ACCURACY, "leakage")  # the paper's three, and what it does not measure
-# what the paper calls them
-_PUBLISHED = {"efficacy": "efficacy", "generalization": "generalization", ACCURACY: "specificity"}
-
-
-@dataclass(frozen=True)
-class EditAverages:
-    """Means over edits, each made alone on the unedited model (`edit_methods`, `edit_layers`).
-
-    data: a row a method, layer and measure: value, low, high (95% interval); before (of the unedited model on the same questions); change (value - before) and its
-        interval; count (edits) and questions (asked after each edit, on average).  The measures are those of `mw.evaluate_edit`, "VQA accuracy" of unrelated questions
-        (the paper's specificity), and "reached".
-    each: a row an edit, method, layer and measure: id, target, value, before, count.
-    counts: how many questions there were, and how many were left out, in order; the last is "used".  filters: the same in words.
-    """
-
-    data: pd.DataFrame
-    each: pd.DataFrame = field(repr=False)
-    counts: dict[str, int]
-    filters: tuple[str, ...]
-    model: str
-
-    @property
-    def n(self) -> int:
-        """Edits averaged over."""
-        return self.counts["used"]
-
-    @property
-    def caption(self) -> str:
-        """What stands under every figure: n, filters, interval."""
-        parts = [
-            f"{self.model}, n = {self.n} edits of {self.counts['all']} questions, each alone on the unedited model"
-        ]
-        parts += self.filters or ("none left out",)
-        return f"{'; '.join(parts)}. Intervals: {LEVEL:.0%}, bootstrap over edits."
-
-    def to_dataframe(self) -> pd.DataFrame:
-        """`data`."""
-        return self.data
-
-    def figure(self, measures: Sequence[str] = FIGURE) -> pd.DataFrame:
-        """A row a method and layer, a column a measure: "0.82 (0.71 to 0.90)"; n, the edits.  Measures that were not taken are left out."""
-        rows: dict[Any, dict[str, Any]] = {}
-        for row in self.data.to_dict("records"):
-            place = (row["method"], row["layer"])
-            if place not in rows:
-                rows[place] = {"method": row["method"], "layer": row["layer"], "n": self.n}
-            if row["measure"] in measures:
-                rows[place][row["measure"]] = f"{row['value']:.2f} ({row['low']:.2f} to {row['high']:.2f})"
-        import pandas as pd
-
-        taken = [name for name in measures if any(name in row for row in rows.values())]
-        return pd.DataFrame(list(rows.values()), columns=pd.Index(["method", "layer", "n", *taken]))
-
-    def beside(self, task: str = "A") -> pd.DataFrame:
-        """These means beside figure 6 of the paper: method, measure, value, low, high, count, published.
-
-        Parameters
-        ----------
-        task: "A" for wrong answers that are corrected, "B" for facts that are inserted.
-        """
-        import pandas as pd
-
-        known = published.figure_6()
-        if task not in set(known["task"]):
-            raise DatasetError(f"task={task!r} is none of the paper's; expected 'A' (correcting) or 'B' (inserting).")
-        theirs = known[known["task"] == task].set_index("method")
-        rows = [
-            {
-                **{name: row[name] for name in ("method", "measure", "value", "low", "high", "count")},
-                "published": (
-                    theirs[_PUBLISHED[row["measure"]]].get(row["method"], np.nan)
-                    if row["measure"] in _PUBLISHED
-                    else np.nan
-                ),
-            }
-            for row in self.data.to_dict("records")
-            if row["measure"] in FIGURE
-        ]
-        return pd.DataFrame(rows)
-
-    def by_layer(self, measure: str = "efficacy") -> pd.DataFrame:
-        """These means of one measure beside figure 14 of the paper: layer, value, low, high, count, published (layers that it does not have are NaN).
-
-        The paper's model has 32 layers; a layer of another model is another place.
-        """
-        own = self.data.loc[(self.data["measure"] == measure) & (self.data["method"] != UNEDITED)]
-        if own.empty:
-            raise DatasetError(
-                f"measure={measure!r} was not taken; there are {', '.join(self.data['measure'].unique())}."
-            )
-        table = own.loc[:, ["layer", "value", "low", "high", "before", "count"]].reset_index(drop=True)
-        if measure == "efficacy":
-            known = published.figure_14().set_index("layer")["efficacy"]
-            table["published"] = [known.get(layer, np.nan) for layer in table["layer"]]
-        return table
 
 
 def edit_methods(
@@ -158,7 +55,7 @@ def edit_methods(
     targets: name of a question -> what the model should say; then these questions are edited, whatever the model answers.
     layer: whose MLP is edited, 0-based.
     methods: "unedited", "MultEdit", "fine-tuned", "fine-tuned in a box", "ROME", "LoRA".  The paper fine-tunes all layers; here one is, as in ROME's comparison.
-    settings: method -> options of its function, such as {"fine-tuned": {"lr": 2e-3}, "fine-tuned in a box": {"lr": 2e-3, "box": 0.01}}, which the demo model needs.
+    settings: method -> options of its function, such as {"fine-tuned": {"lr": 2e-3}, "fine-tuned in a box": {"lr": 5e-3, "box": 0.02}}, which the demo model needs.
     paraphrases: name of a question -> texts, or a function of a question (`mw.datasets.demo_paraphrases`); without, generalization is not measured.
     unrelated: questions, or rows of VQA-Constraints, that should stay; without, specificity is not measured.
     others: after each edit its words are asked about so many other pictures of the data, whose answer is another where it is known: leakage.
@@ -172,13 +69,13 @@ def edit_methods(
     ------
     DatasetError: for methods that are none, or if no question is left to edit.
     """
-    _known(methods)
+    _check(methods, settings or {}, most, others)
     found = {}
     for name, questions in data_sets(data).items():
         items, chosen, counts, filters = _chosen(vlm, questions, Path(out) / name, targets, most, options)
         common = {
             "targets": None if targets is None else dict(targets), "layers": (layer,), "steps": steps, "unrelated": tuple(unrelated),
-            "paraphrases": _paraphrases(chosen, paraphrases), "same_phrase": _other_pictures(chosen, items, others),
+            "paraphrases": _paraphrases(chosen, items, paraphrases), "same_phrase": _other_pictures(chosen, items, others),
         }  # fmt: skip
         keys = tuple(seen) if seen is not None else tuple(item.source for item in items[:100])
         runs = {}
@@ -191,7 +88,7 @@ def edit_methods(
             )  # fmt: skip
             folder = Path(out) / name / method.replace(" ", "-")
             runs[method] = sweep(vlm, _asked(chosen), measure, out=folder, ask=False, **options)
-        found[name] = _averages(runs, UNEDITED in methods, counts, filters, draws, seed)
+        found[name] = averaged_edits(runs, UNEDITED in methods, counts, filters, draws, seed)
     return found
 
 
@@ -221,6 +118,7 @@ def edit_layers(
     """
     from mllm_widgets.vlm.loading import load
 
+    _check(("MultEdit",), {}, most, others)
     if layers is None:
         loaded = load(vlm, **options.get("options", {})) if isinstance(vlm, str) else vlm
         layers = range(len(loaded.layers))
@@ -232,22 +130,41 @@ def edit_layers(
         measures = [
             EditMeasure(
                 targets=None if targets is None else dict(targets), layers=(layer,), lam=lam, steps=steps, unrelated=tuple(unrelated),
-                paraphrases=_paraphrases(chosen, paraphrases), same_phrase=_other_pictures(chosen, items, others),
+                paraphrases=_paraphrases(chosen, items, paraphrases), same_phrase=_other_pictures(chosen, items, others),
             )
             for layer in layers
         ]  # fmt: skip
         run = sweep(vlm, _asked(chosen), measures, out=Path(out) / name / "layers", ask=False, **options)
-        found[name] = _averages({"MultEdit": run}, False, counts, filters, draws, seed)
+        found[name] = averaged_edits({"MultEdit": run}, False, counts, filters, draws, seed)
     return found
 
 
-def _known(methods: Sequence[str]) -> None:
+def _check(methods: Sequence[str], settings: Mapping[str, Any], most: Any, others: Any) -> None:
+    """Raises DatasetError before anything is run."""
     from mllm_widgets.sweeps.edits import METHODS as MADE
 
     unknown = [method for method in methods if method not in (UNEDITED, *MADE)]
     if unknown or isinstance(methods, str) or not set(methods) - {UNEDITED}:
         raise DatasetError(
             f"methods={methods!r}: expected a list of {', '.join(map(repr, (UNEDITED, *MADE)))}, with at least one that edits."
+        )
+    unused = [name for name in settings if name not in methods]
+    if unused:
+        raise DatasetError(f"settings= has {unused[0]!r}, which is not among the methods: {', '.join(methods)}.")
+    for name, value, least in (("most", most, 1), ("others", others, 0)):
+        if not (value is None and name == "most") and (
+            isinstance(value, bool) or not isinstance(value, int) or value < least
+        ):
+            raise DatasetError(f"{name}={value!r} is no count; expected a whole number, {least} or more.")
+
+
+def _named(argument: str, given: Mapping[str, Any], items: Sequence[Item]) -> None:
+    """Raises DatasetError for names that no question has."""
+    known = {item.id for item in items}
+    unknown = [name for name in given if name not in known]
+    if unknown:
+        raise DatasetError(
+            f"{argument} has {unknown[0]!r}, which is no question of the data; their names are such as {items[0].id!r}."
         )
 
 
@@ -258,6 +175,7 @@ def _chosen(
     items = as_items(questions)
     counts, filters = {"all": len(items)}, []
     if targets is not None:
+        _named("targets", targets, items)
         chosen = [item for item in items if item.id in targets]
         reasons = [("without target", len(items) - len(chosen), "without a target")]
     else:
@@ -286,12 +204,14 @@ def _asked(items: Sequence[Item]) -> dict[str, Any]:
     return {item.id: item.source for item in items}
 
 
-def _paraphrases(items: Sequence[Item], given: Any) -> dict[str, Sequence[Any]]:
+def _paraphrases(chosen: Sequence[Item], items: Sequence[Item], given: Any) -> dict[str, Sequence[Any]]:
     """Of the questions that have some."""
     if given is None:
         return {}
+    if not callable(given):
+        _named("paraphrases", given, items)
     found = {}
-    for item in items:
+    for item in chosen:
         texts: Any = given(item.source) if callable(given) else given.get(item.id, ())
         found[item.id] = tuple(texts)
     return {name: texts for name, texts in found.items() if texts}
@@ -315,56 +235,3 @@ def _other_pictures(chosen: Sequence[Item], items: Sequence[Item], count: int) -
         pictures = islice((other.source for other in rest if apart(item, other)), count)
         found[item.id] = tuple(one if isinstance(one, Row) else one.image for one in pictures)
     return {name: pictures for name, pictures in found.items() if pictures}
-
-
-def _averages(
-    runs: Mapping[str, Run], unedited: bool, counts: dict[str, int], filters: list[str], draws: int, seed: int
-) -> EditAverages:
-    """Means over the edits that every method, in every layer, could make."""
-    import pandas as pd
-
-    tables, failed, reason, model = [], set(), "", ""
-    for method, run in runs.items():
-        asked = run.questions()
-        lost = asked.loc[asked["status"] != "done", ["id", "reason"]].to_dict("records")
-        failed |= {row["id"] for row in lost}
-        model, reason = str(asked["model"].tolist()[0]), reason or (lost[0]["reason"] if lost else "")
-        targets = dict(zip(asked["id"], asked["target"], strict=True))
-        cells = run.cells().drop(columns="measure").rename(columns={"quantity": "measure"})
-        cells = cells.assign(method=method, target=cells["id"].map(targets)).sort_values("layer", kind="stable")
-        tables.append(cells)
-    each = pd.concat(tables, ignore_index=True)
-    each = each.loc[
-        ~each["id"].isin(list(failed)), ["id", "method", "layer", "measure", "target", "value", "before", "count"]
-    ].reset_index(drop=True)
-    if failed:
-        filters = [*filters, f"{len(failed)} left out: could not be made ({reason})"]
-    if each.empty:
-        raise DatasetError(f"none of {len(failed)} edits could be made; the first reason: {reason}.")
-    if unedited:
-        first = each[(each["method"] == next(iter(runs))) & each["before"].notna()]
-        own = first.assign(method=UNEDITED, value=first["before"])
-        each = pd.concat([own, each], ignore_index=True)
-    counts = {**counts, "failed": len(failed), "used": each["id"].nunique()}
-    return EditAverages(_means(each, draws, seed), each, counts, tuple(filters), model)
-
-
-def _means(each: pd.DataFrame, draws: int, seed: int) -> pd.DataFrame:
-    import pandas as pd
-
-    keys = ["method", "layer", "measure"]
-    cells = list(dict.fromkeys(zip(*(each[key] for key in keys), strict=True)))
-    edits = list(dict.fromkeys(each["id"]))
-    full = each.set_index(["id", *keys])[["value", "before", "count"]]
-    full = full.reindex(pd.MultiIndex.from_tuples([(edit, *cell) for edit in edits for cell in cells]))
-    value, before, asked = full.to_numpy(dtype=np.float64).T.reshape(3, len(edits), len(cells))
-    mean, low, high = bootstrap(value, draws, seed)
-    change, change_low, change_high = bootstrap(value - before, draws, seed)
-    return pd.DataFrame(
-        {
-            **dict(zip(keys, zip(*cells, strict=True), strict=True)),
-            "value": mean, "low": low, "high": high, "before": mean - change,
-            "change": change, "change_low": change_low, "change_high": change_high,
-            "count": np.isfinite(value).sum(axis=0), "questions": np.nanmean(asked, axis=0),
-        }
-    )  # fmt: skip

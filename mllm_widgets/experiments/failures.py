@@ -131,6 +131,8 @@ def failure_prediction(
     ------
     DatasetError: if all answers are right, or all wrong, or the layers are not there.
     """
+    if isinstance(parts, bool) or not isinstance(parts, int) or parts < 2:
+        raise DatasetError(f"parts={parts!r}: expected a whole number, 2 or more, for layers are chosen on the others.")
     found = {}
     for name, questions in data_sets(data).items():
         run = sweep(vlm, questions, ContributionMeasure("last"), out=Path(out) / name, **options)

@@ -50,10 +50,18 @@ class PictureAgainstWords:
     @property
     def caption(self) -> str:
         """What stands under every figure: n, filters, interval."""
-        parts = [
-            f"{name}, {asked}, window {window}: n = {one.n} of {one.counts['all']}"
-            for (name, asked, window), one in self.averages.items()
-        ]
+        return self.told()
+
+    def told(self, data: str | None = None) -> str:
+        """The caption, of one data set or of all."""
+        parts = []
+        for name in dict.fromkeys(name for name, _, _ in self.averages if data in (None, name)):
+            for asked in (PICTURE, WORDS):
+                own = [one for (other, way, _), one in self.averages.items() if (other, way) == (name, asked)]
+                if own:
+                    counts = sorted({one.n for one in own})
+                    least = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else str(counts[0])
+                    parts.append(f"{name}, {asked}: n = {least} of {own[0].counts['all']}")
         return f"{'; '.join(parts)}. Of {self.facts}, without those of a total effect that is too small. Intervals: {LEVEL:.0%}, bootstrap over questions."
 
     def beside(self) -> pd.DataFrame:
@@ -105,6 +113,9 @@ def llm_against_mllm(
     rows, averages = [], {}
     for words in worded.sources:
         name = words.removesuffix(SUFFIX)
+        if not data.subset(name).usable or not worded.subset(words).usable:
+            rows.append({"data": name, "n": 0, "note": "no question can be asked both ways: are there no pictures?"})
+            continue
         runs = {
             asked: sweep(model, some, measures, out=Path(out) / f"{name}-{asked}", **options)
             for asked, model, some in ((PICTURE, vlm, data.subset(name)), (WORDS, llm, worded.subset(words)))

@@ -8,7 +8,7 @@ from .averages import draw_averages, draw_beside, draw_layers
 from .averages_chart import averages_figure
 from .edit import draw_edit
 from .edit_charts import lambda_figure, layer_figure, loss_figure
-from .experiments import draw_edit_layers, draw_edit_methods, draw_failures, draw_places, draw_positions
+from .experiments import draw_edit_layers, draw_edit_methods, draw_failures, draw_places, draw_positions, draw_words
 from .explorer import draw_explorer
 from .heatmap import draw_heatmap, draw_trace
 from .lens import draw_lens
@@ -40,6 +40,7 @@ __all__ = [
     "draw_positions",
     "draw_trace",
     "draw_trials",
+    "draw_words",
     "joined",
     "lambda_figure",
     "layer_figure",

@@ -5,16 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from mllm_widgets import labels
 from mllm_widgets.errors import DatasetError
 
 from .averages import LAYERS
-from .lines import Line, Mean, draw_lines, draw_means
+from .lines import Line, Mean, captioned, draw_lines, draw_means, limits_of
 from .pen import Drawing, joined, stacked
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from mllm_widgets.experiments import EditAverages, FailurePrediction, PictureContributions, PositionBias
+    from mllm_widgets.experiments import (
+        EditAverages,
+        FailurePrediction,
+        PictureAgainstWords,
+        PictureContributions,
+        PositionBias,
+    )
 
 HALF = 330  # units of a field that has another beside it
 SHARE = (0.0, 1.0)  # limits of what is a probability or a share
@@ -127,6 +134,43 @@ def draw_failures(found: FailurePrediction) -> Drawing:
         width=260,
     )
     return stacked([joined([left, right]), judged])
+
+
+def draw_words(found: PictureAgainstWords, data: str | None = None, module: str = "mlp") -> Drawing:
+    """Effects at the constraint's last token by layer, one line a window, asked about the picture; and in a field of the same scale beside, in words at the subject's last token.
+
+    Parameters
+    ----------
+    data: which data set; the first by default.
+
+    Raises
+    ------
+    DatasetError: for a data set that has no averages.
+    """
+    from mllm_widgets.sweeps.roles import LAST_OF_CONSTRAINT
+
+    names = list(dict.fromkeys(name for name, _, _ in found.averages))
+    chosen = data if data is not None or not names else names[0]
+    own = {place[1:]: one for place, one in found.averages.items() if place[0] == chosen}
+    if not own:
+        raise DatasetError(f"data={data!r} has no averages; there are {', '.join(names) or 'none at all'}.")
+    fields, models = {"picture": [], "words": []}, {}
+    for (asked, window), one in own.items():
+        table = one.data.sel(module=module, role=LAST_OF_CONSTRAINT).to_dataframe()
+        values = [_values(table[column].dropna()) for column in ("effect", "effect_low", "effect_high")]
+        fields[asked].append(Line(f"window {window}, n = {one.n}", *values))
+        models[asked] = one.model
+    shown = [line for lines in fields.values() for line in lines]
+    limits = limits_of([v for line in shown for part in (line.values, line.low, line.high) for v in part.values()])
+    heads = {"picture": "About the picture", "words": "In words"}
+    parts = [
+        draw_lines(
+            lines, title=f"{heads[asked]}, {models[asked]}", across=f"layer (0-based); {labels.MODULE_NAMES[module]}, effect", limits=limits, width=HALF
+        )
+        for asked, lines in fields.items()
+        if lines
+    ]  # fmt: skip
+    return captioned(joined(parts), found.told(chosen))
 
 
 def draw_places(found: PictureContributions, layers: Sequence[int] = (0, 1, 2)) -> Drawing:
