@@ -20,7 +20,7 @@ from .processors import tokenizer_of
 if TYPE_CHECKING:
     from .model import VLM, Encoding
 
-LOCAL = "local"  # nnsight's rehearsal: the request is written and read back, and runs in this process
+LOCAL = "local"  # a rehearsal: the request is written and read back, and runs in this process
 PLACING = ("device_map", "max_memory", "offload_folder", "quantization_config", "tp_plan", "distributed_config")
 SHOWN_LINES = 3  # of what a failed job reports, from its end
 
@@ -64,7 +64,12 @@ class Remote:
         ModelError: where the server cannot be reached, refuses the key, does not serve the model, or the run fails there.
         """
         with vlm.lock, torch.inference_mode(), self._said(vlm):
-            yield {"remote": self.where}
+            if self.where == LOCAL:
+                from .rehearsal import Rehearsal
+
+                yield {"backend": Rehearsal(vlm.nnsight)}
+            else:
+                yield {"remote": self.where}
 
     @contextlib.contextmanager
     def _said(self, vlm: VLM) -> Iterator[None]:

@@ -26,6 +26,7 @@ from nnsight.schema.request import RequestModel
 import mllm_widgets as mw
 from mllm_widgets.errors import MllmWidgetsError, ModelError, TraceError
 from mllm_widgets.tracing import EmbeddingNoise, OtherImage, PixelNoise, remote, trace_inputs
+from mllm_widgets.tracing.continuation import hidden
 from tests.families import tiny_text
 from tests.random_llava import random_question, random_vlm
 from tests.reference import reference_map
@@ -148,6 +149,19 @@ def test_rehearsed_maps_are_those_made_here(rehearsed, options):
     assert np.abs(found.restored - wanted.restored).max() <= TOLERANCE * scale
     if wanted.group_restored is not None and found.group_restored is not None:
         assert np.abs(found.group_restored - wanted.group_restored).max() <= TOLERANCE
+
+
+def run_with(vlm, function):
+    """A job whose block names a function."""
+    nn, inputs = vlm.nnsight, vlm.encode(random_question()).inputs
+    with vlm.remote.job(vlm) as job, nn.trace(**inputs, **job):
+        function(nn.output.logits)
+
+
+def test_a_rehearsal_does_not_find_this_package(rehearsed):
+    run_with(rehearsed, torch.sum)
+    with pytest.raises(ModuleNotFoundError, match=r"on a server; the request names 'mllm_widgets\.tracing"):
+        run_with(rehearsed, hidden)
 
 
 def test_the_graphs_are_plain_hooks_and_run_where_the_weights_are(monkeypatch):
