@@ -33,7 +33,8 @@ class PositionBias:
 
     data: a row a layer and picture ("own", "blank", "shuffled", "flipped"): norm (mean of a visual token); late (mean of the last sixteenth of the tokens over that of
         the first), and its 95% interval; of controls correlation, of the mean profile by place with that of the questions' own pictures, and its interval (low, high);
-        of "flipped" by_content, the same with the profile turned back, so that each token is compared with the one that saw the same (content_low, content_high).
+        of "flipped" by_content, the same with the profile turned back, so that each token is compared with the one that saw the same, and its interval (content_low,
+        content_high); it means something for models that see a picture as one grid, and nothing where it is seen whole and in tiles.
         Position shows as a correlation near 1 whatever is seen; content as one that is higher by content than by place.
     profiles: (picture, layer, patch), mean norms; low, high: their interval.
     n: questions averaged over. left_out: those with another number of visual tokens, or that failed with one of the pictures.
