@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import re
 from pathlib import Path
@@ -75,6 +76,33 @@ def test_a_control_is_compared_question_by_question(run, averages) -> None:
     assert (same.p == 1).all()
     with pytest.raises(DatasetError, match="no question in common"):
         averages.compare(mw.aggregate(run, measure=averages.measure, correct=False))
+
+
+def test_chance_in_many_cells_is_no_finding(averages) -> None:
+    """Of 96 cells of pure chance several have p < 0.05 in one map or another; hardly a map has p_all < 0.05; one that differs is found by both."""
+    rng = np.random.default_rng(3)
+    questions = [f"q{place}" for place in range(30)]
+    each = averages.each.isel(question=[0] * 30).assign_coords(question=questions)
+    control = dataclasses.replace(averages, each=each * 0)
+    found = []
+    for _ in range(20):
+        noise = each.copy(data=rng.normal(size=each.shape))
+        found.append(dataclasses.replace(averages, each=noise).compare(control, draws=400))
+    assert sum((table.p < 0.05).any() for table in found) >= 15
+    assert sum((table.p_all < 0.05).any() for table in found) <= 4
+    assert all((table.p_all >= table.p).all() for table in found)
+    noise = each.copy(data=rng.normal(size=each.shape))
+    noise[:, 0, 2, 2] += 1.5
+    table = dataclasses.replace(averages, each=noise).compare(control, draws=400).set_index(["module", "layer", "role"])
+    cell = tuple(noise[name].values[place] for name, place in (("module", 0), ("layer", 2), ("role", 2)))
+    assert table.p_all[cell] < 0.01
+    assert (table.p_all.drop(cell) > 0.05).all()
+
+
+def test_a_control_with_other_places_is_refused(averages) -> None:
+    turned = dataclasses.replace(averages, each=averages.each.isel(module=[1, 0]))
+    with pytest.raises(DatasetError, match=r"control has the modules \['self_attn', 'mlp'\]"):
+        averages.compare(turned)
 
 
 def test_the_interval_is_that_of_a_mean() -> None:

@@ -81,14 +81,17 @@ class Averages:
     def compare(self, control: Averages, *, draws: int = 2000, seed: int = 0) -> pd.DataFrame:
         """These effects minus those of a control on the same questions, cell by cell.
 
+        Controls are runs of the same questions without the picture (`control="text-only"`), with another phrase, or with noise in the place of words.
+
         Returns
         -------
-        One row a module, layer and role: difference, low, high, p (two-sided, by flipping the sign of each question's difference) and count.
-        The p-values are of single cells: with many cells some are small by chance.
+        One row a module, layer and role: difference, low, high, count, and two p-values, both two-sided and by flipping the sign of each question's difference: `p`
+        of the cell by itself, and `p_all` of a difference as large, in units of what flipping makes of its cell, anywhere in the map.  With many cells some `p` are
+        small by chance; `p_all` is not.
 
         Raises
         ------
-        DatasetError: if the two have no question, or no cell, in common.
+        DatasetError: if the two have no question in common, or other modules, layers or roles.
         """
         shared = [name for name in self.each.question.values if name in set(control.each.question.values)]
         if not shared:
@@ -96,18 +99,25 @@ class Averages:
                 "control has no question in common with these averages; run both over questions of the same names."
             )
         both = [one.each.sel(question=shared) for one in (self, control)]
-        if both[0].shape[1:] != both[1].shape[1:]:
-            raise DatasetError(
-                f"control has maps of {both[1].shape[1:]} modules, layers and roles, and these have {both[0].shape[1:]}; expected the same."
-            )
+        for name in ("module", "layer", "role"):
+            there, here = ([*one[name].values.tolist()] for one in both)
+            if there != here:
+                raise DatasetError(
+                    f"control has the {name}s {here}, and these averages have {there}; expected the same."
+                )
         differences = both[0] - both[1].values
         values = differences.values.reshape(len(shared), -1)
         mean, low, high = bootstrap(values, draws, seed)
         signs = np.random.default_rng(seed).choice((-1.0, 1.0), size=(draws, len(shared)))
         flipped = _weighted(signs, values, signed=True)
         extreme = (np.abs(flipped) >= np.abs(mean) - 1e-12).sum(axis=0)
+        spread = np.sqrt(np.mean(flipped**2, axis=0))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            sizes, own = (np.nan_to_num(np.abs(one) / spread) for one in (flipped, mean))
+        anywhere = (sizes.max(axis=1)[:, None] >= own - 1e-9).sum(axis=0)
         table = {
-            "difference": mean, "low": low, "high": high, "p": (extreme + 1) / (draws + 1), "count": np.isfinite(values).sum(axis=0),
+            "difference": mean, "low": low, "high": high, "p": (extreme + 1) / (draws + 1), "p_all": (anywhere + 1) / (draws + 1),
+            "count": np.isfinite(values).sum(axis=0),
         }  # fmt: skip
         import xarray as xr
 
