@@ -143,6 +143,15 @@ def test_the_constraint_is_the_words_meant_and_not_a_part_of_others(data: VqaCon
     assert find_words(row.text, str(row.constraint), row.occurrence)[0] == len("This boy is kicking ")
 
 
+def test_the_first_rows(data: VqaConstraints) -> None:
+    assert [row.id for row in data.first(2)] == [row.id for row in data.usable[:2]]
+    assert len(data.first(None)) == len(data.usable)
+    assert set(data.first(1).sources) == set(data.sources)
+    for n in (0, -1, 2.5, True):
+        with pytest.raises(DatasetError, match="is no count of rows"):
+            data.first(n)  # type: ignore[arg-type]
+
+
 def test_without_repair_only_what_stands_there_is_found(folder: Path) -> None:
     data = mw.datasets.load_vqa_constraints(folder, repair=False)
     assert [row.id for row in data if row.constraint is None] == [

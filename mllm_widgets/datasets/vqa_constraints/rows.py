@@ -137,7 +137,14 @@ class VqaConstraints:
         return VqaConstraints(tuple(row for row in self.rows if row.subset == name), {name: self.sources[name]})
 
     def first(self, n: int | None) -> VqaConstraints:
-        """The first `n` rows that can be asked; None takes all of those."""
+        """The first `n` rows that can be asked; None takes all of those.
+
+        Raises
+        ------
+        DatasetError: for a number below 1.
+        """
+        if n is not None and (isinstance(n, bool) or not isinstance(n, int) or n < 1):
+            raise DatasetError(f"n={n!r} is no count of rows; expected 1 or more, or None for all.")
         return VqaConstraints(self.usable[:n], self.sources)
 
     def problems(self) -> pd.DataFrame:
