@@ -67,7 +67,7 @@ def sandboxed(model: Any, blob: bytes) -> dict[str, Any]:
 @pytest.mark.parametrize("way", [trusted, sandboxed])
 def test_ndif_runs_the_jobs(folder, deployed, way, monkeypatch):
     class Backend(RemoteBackend):
-        def request(self, request, tracer):  # noqa: ARG002 - as nnsight has it
+        def request(self, request, tracer):
             return way(deployed, self._serialize(tracer))
 
     @contextlib.contextmanager
