@@ -72,7 +72,7 @@ golden: $(VENV)/.dev ## draw the golden pictures of tests/golden anew; look at e
 install: $(VENV)/.lab js ## the virtual environment with the package and JupyterLab
 
 notebooks: $(VENV)/.dev js ## run the notebooks in place and keep their outputs
-	$(BIN)/python tools/execute_notebooks.py notebooks/*.ipynb
+	$(BIN)/python tools/execute_notebooks.py notebooks/*.ipynb notebooks/experiments/*.ipynb
 
 gallery: $(VENV)/.lab js ## every widget in every state on one page, build/gallery.html, which needs no network
 	$(BIN)/python -m tools.gallery build/gallery.html

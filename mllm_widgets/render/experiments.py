@@ -173,7 +173,7 @@ def draw_words(found: PictureAgainstWords, data: str | None = None, module: str 
     return captioned(joined(parts), found.told(chosen))
 
 
-def draw_places(found: PictureContributions, layers: Sequence[int] = (0, 1, 2)) -> Drawing:
+def draw_places(found: PictureContributions, layers: Sequence[int] = (0, 1, 2), title: str = "") -> Drawing:
     """What each visual token writes into the constraint, by its place, in some layers, beside the paper's layer 0 (figure 5).
 
     Raises
@@ -191,7 +191,7 @@ def draw_places(found: PictureContributions, layers: Sequence[int] = (0, 1, 2)) 
         lines.append(Line(f"layer {layer}, n = {found.n}", *ends))
     left = draw_lines(
         lines,
-        title=f"Into the constraint, {found.model}",
+        title=title or f"Into the constraint, {found.model}",
         across="visual token, in the order of the sequence; norm",
         caption=found.caption,
         width=HALF,

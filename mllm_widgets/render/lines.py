@@ -87,8 +87,7 @@ def draw_lines(
             pen.dot(PADDING + 9, y, 4, ink)
             pen.dot(PADDING + 9, y, 2.5, "white")
         pen.text(PADDING + 26, y, one.name, TEXT, INK, room=pen.width - 2 * PADDING - 26)
-    for share in (0.0, 0.5, 1.0):
-        value = least + share * (most - least)
+    for value in _ticks(least, most):
         pen.text(left - 6, at(first, value)[1], said(value), SMALL, FAINT, "rm")
     room = max(22, text_width(str(last), SMALL) + 8)
     step = max(1, int(-(-(last - first + 1) * room // width)))
@@ -151,8 +150,7 @@ def draw_means(
             pen.dot(at(row.dot), y, 4, LINES[1])
             pen.dot(at(row.dot), y, 2.5, "white")
         pen.text(left + width + 2 * GAP, y, words, SMALL, FAINT)
-    for share in (0.0, 0.5, 1.0):
-        value = least + share * (most - least)
+    for value in _ticks(least, most):
         pen.text(at(value), top + height + 10, said(value), SMALL, FAINT, "mm")
     pen.text(left + width / 2, top + height + 26, across, SMALL, FAINT, "mm")
     return captioned(pen, caption)
@@ -179,6 +177,11 @@ def captioned(shown: Drawing, caption: str) -> Drawing:
 def said(value: float) -> str:
     """A number at an axis, with three decimals at most."""
     return f"{round(value, 3) + 0.0:g}"
+
+
+def _ticks(least: float, most: float) -> list[float]:
+    """0, half of the largest and the largest, and the least where it has room below 0."""
+    return [*([least] if least < -0.1 * most else []), 0.0, most / 2, most]
 
 
 def _limits(lines: Sequence[Line]) -> tuple[float, float]:
