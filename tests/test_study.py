@@ -44,6 +44,24 @@ def test_released_files_are_drawn_from(tmp_path: Path) -> None:
     assert experiments.study("x", "demo", folder, 60, tmp_path).data.subset("known").rows.__len__() == 6
 
 
+def test_each_experiment_has_its_questions(small, tmp_path: Path) -> None:
+    folder = mw.datasets.write_demo_constraints(tmp_path / "data", 6)
+    released = experiments.study("x", small.vlm, folder, 4, tmp_path / "runs")
+    # of released files the rows themselves
+    assert released.to_edit()["A"].sources.keys() == released.hard()["known"].sources.keys() == {"known"}
+    assert [row.subset for row in released.with_two_constraints()] == ["movies-year"] * 4
+    assert all(row.text_constraints for row in released.with_two_constraints())
+    assert {row.subset for row in released.unrelated(4)} == {"okvqa", "movies"}
+    assert len(released.unrelated(4)) == 4
+    # of the demo world what it has beyond the three files
+    assert set(small.to_edit()) == {"A", "B"}
+    assert all(one.text_constraints for one in small.with_two_constraints()["languages"].values())
+    assert len(small.hard()["covered"]) == len(small.with_two_constraints()["languages"]) == small.per_set
+    asked = {one.text for one in small.to_edit()["B"].values()}
+    assert not {mw.ask(small.vlm, one).text for one in small.to_edit()["B"].values()} - {"unknown"}, asked
+    assert len(small.unrelated(5)) == 5
+
+
 @pytest.mark.parametrize("per_set", [0, True, 2.5])
 def test_no_count_is_refused(per_set) -> None:
     with pytest.raises(DatasetError, match=r"per_set=.* is no count"):

@@ -26,10 +26,8 @@ if TYPE_CHECKING:
 
 SEED = 4  # of the demo questions that are in none of the three files
 COVERED = 0.2  # of the picture's area
-LARGE = {
-    "dtype": "bfloat16",
-    "device_map": "auto",
-}  # how a model that is none of the demo's is loaded unless told otherwise
+# how a model that is none of the demo's is loaded unless told otherwise
+LARGE = {"dtype": "bfloat16", "device_map": "auto"}
 # where answers are looked for in the folder: a file, or OK-VQA's two
 ANSWERS = {
     "known": ("known_1000.json",),
@@ -40,12 +38,16 @@ ANSWERS = {
 
 @dataclass(frozen=True)
 class Study:
-    """vlm: the model. data: its questions, as VQA-Constraints has them. out: the folder for runs; a stopped one goes on there. per_set: questions of each data set, at most."""
+    """vlm: the model. data: its questions, as VQA-Constraints has them. out: the folder for runs; a stopped one goes on there. per_set: questions of each data set, at most.
+
+    made: is the data the demo world's, written for this study?
+    """
 
     vlm: VLM
     data: VqaConstraints = field(repr=False)
     out: Path
     per_set: int
+    made: bool = True
 
     @property
     def demo(self) -> bool:
@@ -54,14 +56,14 @@ class Study:
 
     def with_two_constraints(self) -> Any:
         """Questions with a visual and a text constraint: of the demo world those that name a language, of VQA-Constraints those that `multi_constraint` makes."""
-        if self.demo:
+        if self.made:
             asked = [one for one in demo(8 * self.per_set, seed=SEED) if one.text_constraints][: self.per_set]
             return {"languages": {f"language/{number}": one for number, one in enumerate(asked)}}
         return multi_constraint(self.data, movies=self.per_set, okvqa=0)
 
     def hard(self) -> Any:
         """Questions that the model answers rightly and wrongly: of the demo world about covered pictures, of VQA-Constraints those of Known."""
-        if self.demo:
+        if self.made:
             asked = demo_covered(self.per_set, seed=SEED, share=COVERED)
             return {"covered": {f"covered/{number}": one for number, one in enumerate(asked)}}
         return {"known": self.data.subset("known")}
@@ -70,14 +72,14 @@ class Study:
         """Questions of which the answers that the model gets wrong are inserted: of the demo world some about covered pictures (task A of the paper), and some of facts that
         it was not taught (task B); of VQA-Constraints those of Known (task A).
         """
-        if not self.demo:
+        if not self.made:
             return {"A": self.data.subset("known")}
         new = demo(self.per_set, seed=SEED, held_out_facts=True)
         return {"A": self.hard()["covered"], "B": {f"new/{number}": one for number, one in enumerate(new)}}
 
     def unrelated(self, count: int = 12) -> list[Any]:
         """Questions that an edit should leave alone: of the demo world others that it answers, of VQA-Constraints those of OK-VQA and Movies, as in the paper."""
-        if self.demo:
+        if self.made:
             return list(demo(count, seed=SEED + 1))
         rows = [row for row in self.data.usable if row.subset != "known" and row.answers]
         return rows[:: max(1, len(rows) // count)][:count]
@@ -122,7 +124,7 @@ def study(
         base = _temporary() if model.name in DEMO_NAMES else Path("runs") / _file_name(model.name)
     else:
         base = Path(out) / _file_name(model.name)
-    return Study(model, _some(data, per_set, seed), base / name, per_set)
+    return Study(model, _some(data, per_set, seed), base / name, per_set, folder is None)
 
 
 def _demo(per_set: int, seed: int) -> VqaConstraints:
