@@ -31,6 +31,22 @@ def test_each_data_set_is_averaged_by_itself(data, tmp_path: Path) -> None:
         assert {row.split("/")[0] for row in averages.each.question.values} == {name}
 
 
+def test_only_the_questions_given_count(data, tmp_path: Path) -> None:
+    some = {"known": data.subset("known").first(2)}
+    for run, picture in ((experiments.averaged_traces, False), (experiments.picture_to_constraint, True)):
+        of = tmp_path / run.__name__
+        alone = run("demo", some, of / "some", progress=False)["known"]
+        run("demo", {"known": data.subset("known")}, of / "all", progress=False)
+        again = run("demo", some, of / "all", progress=False)["known"]  # the folder has three
+        assert again.n == 2
+        assert again.caption == alone.caption
+        if picture:
+            assert (again.norms.values == alone.norms.values).all()
+        else:
+            assert again.counts["all"] == 2
+            assert again.data.identical(alone.data)
+
+
 def test_both_constraints_are_swapped(tmp_path: Path) -> None:
     questions = {"q": mw.datasets.demo_question("Eiffel Tower", "spanish")}  # which names a language
     found = experiments.multi_constraint_traces("demo", {"spoken": questions}, tmp_path, window=3, progress=False)

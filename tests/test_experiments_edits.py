@@ -120,6 +120,19 @@ def test_an_edit_that_one_method_cannot_make_counts_for_none(vlm, questions, tmp
     assert set(found.each.method) == {"MultEdit", "ROME"}
 
 
+def test_only_the_edits_asked_for_count(vlm, questions, tmp_path: Path) -> None:
+    given = {"methods": ("MultEdit",), "others": 0, "steps": 2, "progress": False}
+    experiments.edit_methods(vlm, {"some": questions}, tmp_path, most=2, **given)
+    fewer = dict(list(questions.items())[:-1])
+    found = experiments.edit_methods(vlm, {"some": fewer}, tmp_path, most=1, **given)[
+        "some"
+    ]  # the folder has two edits
+    assert found.n == 1
+    assert found.counts["all"] == len(fewer)
+    assert sum(found.counts[name] for name in ("right", "unknown", "not taken", "failed", "used")) == len(fewer)
+    assert min(found.counts.values()) >= 0
+
+
 def test_nothing_to_edit_is_said(vlm, questions, tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="no question of 1 is left to edit"):
         experiments.edit_methods(vlm, {"known": questions["known"]}, tmp_path, progress=False)

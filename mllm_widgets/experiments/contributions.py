@@ -10,11 +10,11 @@ import numpy as np
 
 from mllm_widgets.errors import DatasetError
 from mllm_widgets.intervals import LEVEL
-from mllm_widgets.sweeps import ContributionMeasure, published, sweep
+from mllm_widgets.sweeps import ContributionMeasure, published
 from mllm_widgets.sweeps.averages import bootstrap
 from mllm_widgets.sweeps.roles import VISUAL
 
-from .traces import data_sets
+from .traces import data_sets, swept
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -85,7 +85,7 @@ def picture_to_constraint(
 
     found = {}
     for name, questions in data_sets(data).items():
-        run = sweep(vlm, questions, ContributionMeasure(target), out=Path(out) / name, ask=False, **options)
+        run = swept(vlm, questions, ContributionMeasure(target), out=Path(out) / name, ask=False, **options)
         cells = run.cells()
         names, layers, values = profiles_of(cells)
         mean, low, high = (layers_by_patches(one, layers) for one in means_of(values, draws, seed))

@@ -11,11 +11,11 @@ import numpy as np
 
 from mllm_widgets.datasets.vqa_constraints import Row
 from mllm_widgets.errors import DatasetError
-from mllm_widgets.sweeps import AnswerMeasure, EditMeasure, sweep
+from mllm_widgets.sweeps import AnswerMeasure, EditMeasure
 from mllm_widgets.sweeps.items import Item, as_items
 
 from .edit_averages import UNEDITED, EditAverages, averaged_edits
-from .traces import data_sets
+from .traces import data_sets, swept
 
 if TYPE_CHECKING:
     from mllm_widgets.vlm.model import VLM
@@ -87,7 +87,7 @@ def edit_methods(
                 lam=lam if method == "MultEdit" else 0.0, seen=keys if method == "ROME" else (),
             )  # fmt: skip
             folder = Path(out) / name / method.replace(" ", "-")
-            runs[method] = sweep(vlm, _asked(chosen), measure, out=folder, ask=False, **options)
+            runs[method] = swept(vlm, _asked(chosen), measure, out=folder, ask=False, **options)
         found[name] = averaged_edits(runs, UNEDITED in methods, counts, filters, draws, seed)
     return found
 
@@ -134,7 +134,7 @@ def edit_layers(
             )
             for layer in layers
         ]  # fmt: skip
-        run = sweep(vlm, _asked(chosen), measures, out=Path(out) / name / "layers", ask=False, **options)
+        run = swept(vlm, _asked(chosen), measures, out=Path(out) / name / "layers", ask=False, **options)
         found[name] = averaged_edits({"MultEdit": run}, False, counts, filters, draws, seed)
     return found
 
@@ -179,7 +179,7 @@ def _chosen(
         chosen = [item for item in items if item.id in targets]
         reasons = [("without target", len(items) - len(chosen), "without a target")]
     else:
-        answers = sweep(vlm, _asked(items), AnswerMeasure(), out=out / "answers", **options).questions()
+        answers = swept(vlm, _asked(items), AnswerMeasure(), out=out / "answers", **options).questions()
         scores = answers.set_index("id")["score"].astype(float)
         chosen = [item for item in items if scores.get(item.id, np.nan) < 0.5]
         right = int((scores >= 0.5).sum())

@@ -13,11 +13,11 @@ from mllm_widgets.contributions import auroc
 from mllm_widgets.contributions.result import Auroc
 from mllm_widgets.errors import DatasetError
 from mllm_widgets.intervals import LEVEL
-from mllm_widgets.sweeps import ContributionMeasure, published, sweep
+from mllm_widgets.sweeps import ContributionMeasure, published
 from mllm_widgets.sweeps.averages import bootstrap
 from mllm_widgets.sweeps.roles import LAST_OF_CONSTRAINT
 
-from .traces import data_sets
+from .traces import data_sets, swept
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -135,7 +135,7 @@ def failure_prediction(
         raise DatasetError(f"parts={parts!r}: expected a whole number, 2 or more, for layers are chosen on the others.")
     found = {}
     for name, questions in data_sets(data).items():
-        run = sweep(vlm, questions, ContributionMeasure("last"), out=Path(out) / name, **options)
+        run = swept(vlm, questions, ContributionMeasure("last"), out=Path(out) / name, **options)
         found[name] = _predicted(run, layers, parts, draws, seed)
     return found
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mllm_widgets.errors import DatasetError
-from mllm_widgets.sweeps import Averages, TraceMeasure, aggregate, sweep
+from mllm_widgets.sweeps import Averages, TraceMeasure, aggregate
 
-from .traces import MODULES, data_sets
+from .traces import MODULES, data_sets, swept
 
 if TYPE_CHECKING:
     from mllm_widgets.datasets.vqa_constraints import VqaConstraints
@@ -71,6 +71,6 @@ def identity_traces(
     found = {}
     for name, questions in data_sets(data).items():
         measure = IdentityMeasure(corruption=corruption, window=window, modules=tuple(modules), source=source)
-        run = sweep(vlm, questions, measure, out=Path(out) / name, **options)
+        run = swept(vlm, questions, measure, out=Path(out) / name, **options)
         found[name] = aggregate(run, correct=correct, least_effect=least_effect)
     return found

@@ -12,10 +12,10 @@ import numpy as np
 from mllm_widgets.contributions import CONTROLS
 from mllm_widgets.errors import DatasetError
 from mllm_widgets.intervals import LEVEL
-from mllm_widgets.sweeps import ContributionMeasure, sweep
+from mllm_widgets.sweeps import ContributionMeasure
 
 from .contributions import beside_figure_5, caption_of, late, layers_by_patches, means_of, model_of, profiles_of
-from .traces import data_sets
+from .traces import data_sets, swept
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -100,7 +100,7 @@ def position_bias(
     for name, questions in data_sets(data).items():
         measures = {OWN: ContributionMeasure(target)}
         measures |= {control: ContributionMeasure(target, control=control) for control in controls}
-        run = sweep(vlm, questions, list(measures.values()), out=Path(out) / name, ask=False, **options)
+        run = swept(vlm, questions, list(measures.values()), out=Path(out) / name, ask=False, **options)
         cells = run.cells()
         each = {picture: profiles_of(cells.loc[cells["measure"] == one.key]) for picture, one in measures.items()}
         shared = [one for one in each[OWN][0] if all(one in names for names, _, _ in each.values())]

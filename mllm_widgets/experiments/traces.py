@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mllm_widgets.sweeps import Averages, TraceMeasure, aggregate, sweep
+from mllm_widgets.sweeps import Averages, Run, TraceMeasure, aggregate, sweep
+from mllm_widgets.sweeps.items import as_items
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,7 +47,7 @@ def averaged_traces(
     found = {}
     for name, questions in data_sets(data).items():
         measure = TraceMeasure(corruption=corruption, window=window, modules=tuple(modules))
-        run = sweep(vlm, questions, measure, out=Path(out) / name, **options)
+        run = swept(vlm, questions, measure, out=Path(out) / name, **options)
         found[name] = aggregate(run, correct=correct, least_effect=least_effect)
     return found
 
@@ -129,7 +130,7 @@ def token_identity(
         for name, corruption in corruptions.items():
             for control in (None, "text-only"):
                 measures = [TraceMeasure(corruption=corruption, window=window, control=control) for window in windows]
-                run = sweep(
+                run = swept(
                     vlm, questions, measures, out=Path(out) / f"{set_name}-{name}-{control or 'picture'}", **options
                 )
                 for measure in measures:
@@ -149,6 +150,25 @@ def token_identity(
                             }
                         )  # fmt: skip
     return pd.DataFrame(rows)
+
+
+class _Given(Run):
+    """A run, but for questions of its folder that were not given."""
+
+    def __init__(self, folder: Path, names: list[str]) -> None:
+        super().__init__(folder)
+        self.config = {**self.config, "ids": names}
+
+    def _read(self, kind: str, columns: list[str] | None = None) -> pd.DataFrame:
+        frame = super()._read(kind, columns)
+        return frame.loc[frame["id"].isin(self.config["ids"])].reset_index(drop=True)
+
+
+def swept(vlm: Any, questions: Any, measure: Any, *, out: Path, **options: Any) -> Run:
+    """`sweep`, and of its run the questions that were given: the folder may have more, of an earlier call."""
+    run = sweep(vlm, questions, measure, out=out, **options)
+    names = [item.id for item in as_items(questions)]
+    return run if set(names) == set(run.config["ids"]) else _Given(run.folder, names)
 
 
 def data_sets(data: Any) -> dict[str, Any]:

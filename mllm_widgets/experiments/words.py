@@ -11,10 +11,10 @@ import numpy as np
 
 from mllm_widgets.errors import DatasetError
 from mllm_widgets.intervals import LEVEL
-from mllm_widgets.sweeps import Averages, TraceMeasure, aggregate, published, sweep
+from mllm_widgets.sweeps import Averages, TraceMeasure, aggregate, published
 from mllm_widgets.sweeps.roles import LAST_OF_CONSTRAINT
 
-from .traces import MODULES
+from .traces import MODULES, swept
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -117,7 +117,7 @@ def llm_against_mllm(
             rows.append({"data": name, "n": 0, "note": "no question can be asked both ways: are there no pictures?"})
             continue
         runs = {
-            asked: sweep(model, some, measures, out=Path(out) / f"{name}-{asked}", **options)
+            asked: swept(model, some, measures, out=Path(out) / f"{name}-{asked}", **options)
             for asked, model, some in ((PICTURE, vlm, data.subset(name)), (WORDS, llm, worded.subset(words)))
         }
         shared = None if not both else set.intersection(*(_right(run) for run in runs.values()))
