@@ -64,6 +64,25 @@ def test_what_is_left_out_is_counted_and_said(run, averages) -> None:
     assert mw.aggregate(run, measure=key, only=["q0", "q1"]).counts["not chosen"] == 4
 
 
+def test_without_a_known_answer_is_neither_right_nor_wrong(tmp_path: Path) -> None:
+    questions = dict(zip(("right", "wrong", "unknown"), mw.datasets.demo(3), strict=True))
+    for name, answer in (("wrong", "nonsense"), ("unknown", None)):
+        questions[name] = dataclasses.replace(questions[name], answer=answer)
+    # a window from a numpy range is the same as any other
+    run = mw.sweep("demo", questions, TraceMeasure(window=np.int64(3)), out=tmp_path / "run", progress=False)
+    assert list(run.measures) == [TraceMeasure(window=3).key]
+    wrong = mw.aggregate(run, correct=False)
+    assert wrong.counts == {"all": 3, "failed": 0, "unknown": 1, "right": 1, "weak": 0, "used": 1}
+    assert wrong.filters == ("1 left out: without a known answer", "1 left out: answered rightly")
+    assert mw.aggregate(run).filters == ("1 left out: answered wrongly", "1 of the 2 without a known answer")
+    effects = run.questions().set_index("id")["total_effect"]
+    if effects["unknown"] != effects["right"]:
+        between = float(effects[["unknown", "right"]].mean())
+        left = mw.aggregate(run, least_effect=between)
+        assert left.n == 1
+        assert ("1 of the 1 without a known answer" in left.filters) == (effects["unknown"] > between)
+
+
 def test_a_control_is_compared_question_by_question(run, averages) -> None:
     other = mw.aggregate(run, measure=list(run.measures)[1])
     table = averages.compare(other)

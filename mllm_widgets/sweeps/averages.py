@@ -182,16 +182,16 @@ def aggregate(
         keep(questions["id"].isin(list(only)), "not chosen", "not among those chosen")
     keep(questions["status"] == "done", "failed", "could not be measured")
     if correct is not None and "score" in questions:
-        right = (questions["score"] >= 0.5) | (questions["score"].isna() if correct else False)
-        keep(
-            right if correct else (questions["score"] < 0.5),
-            "wrong" if correct else "right",
-            f"answered {'wrongly' if correct else 'rightly'}",
-        )
-        unknown = int(questions["score"].isna().sum())
-        if correct and unknown:
-            filters.append(f"{unknown} of them without a known answer")
+        if correct:
+            keep(~(questions["score"] < 0.5), "wrong", "answered wrongly")
+        else:
+            if questions["score"].isna().any():
+                keep(questions["score"].notna(), "unknown", "without a known answer")
+            keep(questions["score"] < 0.5, "right", "answered rightly")
     keep(questions["total_effect"].abs() >= least_effect, "weak", f"total effect below {least_effect:g}")
+    unknown = int(questions["score"].isna().sum()) if correct and "score" in questions else 0
+    if unknown:
+        filters.append(f"{unknown} of the {len(questions)} without a known answer")
     counts["used"] = len(questions)
     if not len(questions):
         raise DatasetError(

@@ -201,6 +201,8 @@ def _plain(value: Any) -> Any:
         return {"is": "Row", "id": value.id, "digest": digest_of(value)}
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
+    if isinstance(value, np.generic):
+        return value.item()
     if isinstance(value, Mapping):
         return {str(key): _plain(one) for key, one in value.items()}
     if isinstance(value, (list, tuple)):
