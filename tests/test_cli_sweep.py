@@ -63,6 +63,14 @@ def test_the_example_is_a_file_that_can_be_read(tmp_path: Path) -> None:
             'out="r"\nmodel="demo"\n[questions]\ndemo=1\n[[measure]]\nkind="trace"\nwindows=1',
             r"\[measure\] has 'windows'",
         ),
+        ('out="r"\nmodel="demo"\n[questions]\ndemo=1\n[measure]\nkind="trace"', r"each under \[\[measure\]\] with two"),
+        ('out="r"\nmodel="demo"\nmeasure="trace"\n[questions]\ndemo=1', "has measure = 'trace'; expected a list"),
+        ('out=5\nmodel="demo"\n[questions]\ndemo=1', "has out = 5; expected a text"),
+        ('out="r"\nmodel="demo"\nray=2\n[questions]\ndemo=1', r"has ray = 2; expected a table, \[ray\]"),
+        ('out="r"\nmodel="demo"\noptions="x"\n[questions]\ndemo=1', "has options = 'x'; expected a table"),
+        ('out="r"\nmodel="demo"\nquestions="demo"', r"expected a table, \[questions\]"),
+        ('out="r"\nmodel="demo"\n[questions]\ndemo="2"', "has demo = '2'; expected a count"),
+        ('out="r"\nmodel="demo"\n[questions]\ndemo=4\nlimit=1', r"\[questions\] has 'limit', which is not known"),
     ],
 )
 def test_files_that_cannot_be_run_are_told(tmp_path: Path, text: str, said: str, capsys) -> None:

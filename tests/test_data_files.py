@@ -36,6 +36,8 @@ def test_every_piece_is_told_with_its_source_size_and_place(folder: Path, tmp_pa
 
 def test_what_changed_is_found(folder: Path) -> None:
     (folder / "A photo of Eiffel Tower" / "Image\n1 é.jpg").write_bytes(b"picture")
+    for odd in ("a\u2028b", "a\x85b", "a\x0cb", "a\rb"):  # where Python sees ends of lines
+        (folder / odd).write_bytes(b"odd name")
     path = write_checksums(folder)
     files = [one for one in folder.rglob("*") if one.is_file() and one != path]
     checked = verify_checksums(folder)

@@ -224,6 +224,8 @@ def test_answers_are_joined(folder: Path) -> None:
         (lambda f: (f / "okvqa.csv").write_text(",question,main_entity,image_url\n3,a?,a,x\n3,b?,b,x\n"), "index 3 in lines 2 and 3"),
         (lambda f: (f / "okvqa.csv").write_text(",question,main_entity,image_url\nx,a?,a,x\n"), "index 'x'"),
         (lambda f: (f / "okvqa.csv").write_text(",question,main_entity,image_url\n0,a?,a\n"), "line 2, does not have 4 fields"),
+        (lambda f: (f / "okvqa.csv").write_text(",question,main_entity,image_url\n3,a?,a,x\n03,b?,b,x\n"), "index 3 in lines 2 and 3"),
+        (lambda f: (f / "okvqa.csv").write_text(",question,main_entity,image_url\n" + '0,"a?,a,x\n' + 'x' * 200_000), "is no CSV .*quote missing"),
         (lambda f: (f / "okvqa.csv").write_bytes("ä".encode("latin-1")), "not UTF-8"),
     ],
 )  # fmt: skip
@@ -252,6 +254,15 @@ def test_wrong_arguments_are_told(folder: Path, tmp_path: Path) -> None:
     (folder / "x.json").write_text("[1]")
     with pytest.raises(DatasetError, match="not a list of facts"):
         load(folder, known=folder / "x.json")
+    (folder / "x.json").write_text('[{"subject": null, "attribute": "a", "prompt": "b"}]')
+    with pytest.raises(DatasetError, match="not a list of facts"):
+        load(folder, known=folder / "x.json")
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "questions.json").write_text('{"questions": [{"id": 1}]}')
+    (other / "annotations.json").write_text('{"annotations": []}')
+    with pytest.raises(DatasetError, match="a question without question_id"):
+        load(folder, okvqa=other)
     with pytest.raises(DatasetError, match="list of titles"):
         load(folder, movies=folder / "x.json")
     with pytest.raises(DatasetError, match="0 files"):
@@ -277,6 +288,8 @@ def test_text_only_questions_name_the_subject(data: VqaConstraints) -> None:
     assert row.question().image is None
     assert row.question().constraint == "Ob"
     assert spoken["movies-text/4"].usable  # it needs no picture
+    assert not data["known/11"].usable  # a statement asks nothing in words either
+    assert "asks nothing" in spoken["known-text/11"].reason
     assert not any(row.subset.startswith("okvqa") for row in spoken)
 
 

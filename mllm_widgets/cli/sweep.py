@@ -72,6 +72,9 @@ def questions_of(told: Mapping[str, Any], path: Path) -> Any:
     if ("demo" in told) == ("vqa_constraints" in told):
         raise DatasetError(f"{str(path)!r}: [questions] needs either demo = 100 or vqa_constraints = 'folder'.")
     if "demo" in told:
+        _known(told, {"demo", "seed"}, "questions", path)
+        if isinstance(told["demo"], bool) or not isinstance(told["demo"], int) or told["demo"] < 1:
+            raise DatasetError(f"{str(path)!r}: [questions] has demo = {told['demo']!r}; expected a count, 1 or more.")
         return {f"demo/{place}": one for place, one in enumerate(datasets.demo(told["demo"], seed=told.get("seed", 0)))}
     named: dict[str, Any] = {
         name: _beside(path, told[name]) for name in ("pictures", "known", "okvqa", "movies") if name in told
@@ -91,10 +94,29 @@ def _read(path: Path) -> dict[str, Any]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise DatasetError(f"{str(path)!r} is no TOML: {error}.") from None
     _known(config, KEYS, "", path)
+    _kinds(config, path)
     for name in ("out", "model", "questions"):
         if name not in config:
             raise DatasetError(f"{str(path)!r} does not say {name}; expected a file such as\n\n{EXAMPLE}")
     return config
+
+
+def _kinds(config: Mapping[str, Any], path: Path) -> None:
+    """Raises DatasetError where something is not of the kind that it is in the example."""
+    measures = config.get("measure", [])
+    right = {
+        "out": ("a text", isinstance(config.get("out", ""), str)),
+        "options": ("a table", isinstance(config.get("options", {}), dict)),
+        "questions": ("a table, [questions]", isinstance(config.get("questions", {}), dict)),
+        "ray": ("a table, [ray]", isinstance(config.get("ray", {}), dict)),
+        "measure": (
+            "a list of tables, each under [[measure]] with two brackets",
+            isinstance(measures, list) and all(isinstance(one, dict) for one in measures),
+        ),
+    }
+    for name, (expected, met) in right.items():
+        if not met:
+            raise DatasetError(f"{str(path)!r} has {name} = {config[name]!r}; expected {expected}.")
 
 
 def _measure(told: Mapping[str, Any], path: Path) -> Any:

@@ -51,7 +51,7 @@ def write_checksums(folder: str | Path) -> Path:
         raise DatasetError(f"folder={str(folder)!r} has no files to list.")
     lines = []
     for name in sorted(names):
-        written = name.replace("\\", "\\\\").replace("\n", "\\n")
+        written = name.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
         lines.append(f"{'' if written == name else chr(92)}{_digest(folder / name)}  {written}\n")
     path, new = folder / SUMS, folder / f".{SUMS}.new"
     try:
@@ -96,14 +96,15 @@ def _listed(path: Path) -> dict[str, str]:
             f"{str(path)!r} is not there; write it where the files are known to be right: mllm-widgets data FOLDER --write-sums."
         )
     found = {}
-    for number, line in enumerate(os.fsdecode(path.read_bytes()).splitlines(), 1):
+    for number, line in enumerate(os.fsdecode(path.read_bytes()).split("\n"), 1):
+        line = line.removesuffix("\r")  # of a list that was saved on Windows
         if not line:
             continue
         escaped = line.startswith("\\")
         digest, _, name = line.removeprefix("\\").partition(" ")
         name = name[1:]  # a space, or "*" for files that are read as bytes
         if escaped:
-            name = name.replace("\\\\", "\0").replace("\\n", "\n").replace("\0", "\\")
+            name = name.replace("\\\\", "\0").replace("\\n", "\n").replace("\\r", "\r").replace("\0", "\\")
         inside = name and not PurePosixPath(name).is_absolute() and ".." not in PurePosixPath(name).parts
         if len(digest) != 64 or not set(digest.lower()) <= set("0123456789abcdef") or not inside:
             raise DatasetError(

@@ -66,7 +66,8 @@ def _read(subset: str, path: Path) -> Any:
 
 def _by_subject(facts: Any, path: Path) -> dict[str, list[dict[str, str]]]:
     if not isinstance(facts, list) or not all(
-        isinstance(fact, dict) and {"subject", "attribute", "prompt"} <= set(fact) for fact in facts
+        isinstance(fact, dict) and all(isinstance(fact.get(name), str) for name in ("subject", "attribute", "prompt"))
+        for fact in facts
     ):
         raise DatasetError(f"known={str(path)!r} is not a list of facts. Expected {HOW_TO_GET['known']}.")
     found: dict[str, list[dict[str, str]]] = {}
@@ -89,12 +90,18 @@ def _by_picture(folder: Path) -> dict[tuple[int, str], tuple[str, ...]]:
     """(number of the picture, question) -> the ten answers given."""
     questions = _one_of(folder, "*questions*.json", "questions")
     annotations = _one_of(folder, "*annotations*.json", "annotations")
-    asked = {entry["question_id"]: (int(entry["image_id"]), _key(entry["question"])) for entry in questions}
-    return {
-        asked[entry["question_id"]]: tuple(normalise_answer(answer["answer"]) for answer in entry["answers"])
-        for entry in annotations
-        if entry["question_id"] in asked
-    }
+    try:
+        asked = {entry["question_id"]: (int(entry["image_id"]), _key(entry["question"])) for entry in questions}
+        return {
+            asked[entry["question_id"]]: tuple(normalise_answer(answer["answer"]) for answer in entry["answers"])
+            for entry in annotations
+            if entry["question_id"] in asked
+        }
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise DatasetError(
+            f"okvqa={str(folder)!r}: a question without question_id, image_id and question, or an annotation without "
+            f"question_id and answers. Expected {HOW_TO_GET['okvqa']}."
+        ) from None
 
 
 def _one_of(folder: Path, pattern: str, key: str) -> list[dict[str, Any]]:

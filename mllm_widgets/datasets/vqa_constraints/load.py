@@ -6,6 +6,7 @@ import csv
 import hashlib
 import io
 import unicodedata
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from mllm_widgets.errors import DatasetError
 from .answers import Answers
 from .matching import locate
 from .pictures import Pictures
-from .rows import NAMES, Row, Source, VqaConstraints
+from .rows import NAMES, STATEMENT, Row, Source, VqaConstraints
 
 FILES = {"okvqa": "okvqa.csv", "known": "multimodal_known.csv", "movies": "multimodal_movies.csv"}
 RELEASED = {"okvqa": 5046, "known": 1204, "movies": 3214}  # rows
@@ -100,7 +101,7 @@ def _entries(path: Path, data: bytes, subset: str) -> list[dict[str, str]]:
         )
     entries: list[dict[str, str]] = []
     seen: dict[str, int] = {}
-    for entry in reader:
+    for entry in _lines(reader, path):
         line = reader.line_num
         if None in entry or None in entry.values():
             raise DatasetError(
@@ -109,6 +110,7 @@ def _entries(path: Path, data: bytes, subset: str) -> list[dict[str, str]]:
         number = entry[""].strip()
         if not number.isdecimal():
             raise DatasetError(f"{str(path)!r}, line {line}, has the index {number!r}; expected a whole number.")
+        number = str(int(number))
         if number in seen:
             raise DatasetError(
                 f"{str(path)!r} has the index {number} in lines {seen[number]} and {line}; expected it once."
@@ -116,6 +118,15 @@ def _entries(path: Path, data: bytes, subset: str) -> list[dict[str, str]]:
         seen[number] = line
         entries.append(entry)
     return entries
+
+
+def _lines(reader: csv.DictReader, path: Path) -> Iterator[dict[Any, Any]]:
+    try:
+        yield from reader
+    except csv.Error as error:
+        raise DatasetError(
+            f"{str(path)!r}, from line {reader.line_num}, is no CSV ({error}); is a quote missing in it?"
+        ) from None
 
 
 def _row(
@@ -142,7 +153,7 @@ def _row(
     match = locate(text, written, repair) if raw else None
     # "Name the city of this building." asks; what begins with its constraint states
     if match is not None and raw[-1] in ".!" and text.startswith(match.words):
-        reasons.append("it is a whole sentence, which asks nothing")
+        reasons.append(STATEMENT)
     if match is not None and match.note:
         notes.append(match.note)
     if match is None and raw:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 NAMES = {"okvqa": "OK-VQA", "known": "Multimodal Known", "movies": "Multimodal Movies"}
 
+STATEMENT = "it is a whole sentence, which asks nothing"  # why a row cannot be used, with a picture or without
+
 
 @dataclass(frozen=True)
 class Row:

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from mllm_widgets.errors import DatasetError
 
-from .rows import Source, VqaConstraints
+from .rows import STATEMENT, Source, VqaConstraints
 
 YEARS = range(1960, 2021)
 MOVIES, OKVQA = 500, 150  # questions of the paper's multi-constraint set
@@ -97,6 +97,7 @@ def text_only(data: VqaConstraints) -> VqaConstraints:
         possessive = "'s" if row.constraint.endswith(("'s", "’s")) and not row.subject.endswith("'s") else ""
         text = f"{row.text[:start]}{row.subject}{possessive}{row.text[end:]}"
         own = [place for place, _ in find_all(text, row.subject)]
+        reason = "" if start in own else "its subject cannot be found again in the question"
         rows.append(
             replace(
                 row,
@@ -105,7 +106,7 @@ def text_only(data: VqaConstraints) -> VqaConstraints:
                 constraint=row.subject,
                 occurrence=own.index(start) if start in own else 0,
                 picture=None,
-                reason="" if start in own else "its subject cannot be found again in the question",
+                reason=STATEMENT if STATEMENT in row.reason else reason,
             )
         )
     sources = {}
