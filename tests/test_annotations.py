@@ -112,6 +112,8 @@ def test_rows_that_cannot_be_asked_can_be_marked(tmp_path):
         ([(None, "  ")], "has the text '  '"),
         ([(None, "a\0b")], "has a NUL"),
         ([(None, "a\ud800")], "half a character"),
+        ({"a\0b": (None, "Who?")}, r"has the name 'a\\x00b', with a NUL"),
+        ({"\ud800": (None, "Who?")}, r"has the name '\\ud800', with a NUL or half a character"),
         (pd.DataFrame({"q": ["Who?"]}), r"has the columns \['q'\]; expected one called 'question'"),
         (pd.DataFrame({"question": ["Who?", "Why?"], "id": [1, 1]}), "has '1' twice"),
     ],
@@ -119,6 +121,20 @@ def test_rows_that_cannot_be_asked_can_be_marked(tmp_path):
 def test_what_is_no_question_is_a_sentence(questions, message):
     with pytest.raises(DatasetError, match=message):
         as_entries(questions)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: mw.datasets.load_annotations(None), "path=None is no path"),  # pyright: ignore[reportArgumentType]
+        (lambda: mw.datasets.suggest_by_rules(None), "text=None is no question"),  # pyright: ignore[reportArgumentType]
+        (lambda: mw.datasets.suggest_by_chat(str, 5), "text=5 is no question"),  # pyright: ignore[reportArgumentType]
+        (lambda: mw.datasets.suggest_by_chat("gpt", "Who is this?"), "model='gpt' cannot be asked"),  # pyright: ignore[reportArgumentType]
+    ],
+)
+def test_wrong_arguments_are_sentences(call, message):
+    with pytest.raises(DatasetError, match=message):
+        call()
 
 
 # --- rules -------------------------------------------------------------------------------------------------------------------
@@ -520,6 +536,9 @@ def test_what_cannot_be_compared_is_a_sentence():
             mw.datasets.agreement(a, other)
     with pytest.raises(DatasetError, match="draws=0 is no count"):
         mw.datasets.agreement(a, a, draws=0)
+    for seed in (-1, 1.5, "x", True):
+        with pytest.raises(DatasetError, match="is no seed; expected a whole number"):
+            mw.datasets.agreement(a, a, seed=seed)  # pyright: ignore[reportArgumentType]
 
 
 def test_the_interval_of_a_share_is_the_binomials():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import errno
 import io
 import json
@@ -134,6 +135,30 @@ def test_going_on_keeps_what_was_marked(annotator):
     assert annotator.done == 2
 
 
+def test_what_is_marked_and_not_saved_yet_outlives_reloading_and_closing(annotator, path):
+    other = mw.ConstraintAnnotator(ASKED, path, annotator="anna")
+    annotator.mark(visual="this building")
+    other.show(1)
+    other.mark(visual="this director")
+    other.save()
+    other.close()
+    annotator.reload()
+    assert list(mw.datasets.load_annotations(path)) == ["0", "1"]
+    assert annotator.marks == kinds(annotator, visual="this building")
+    annotator.show(2)
+    annotator.mark(visual="that")
+    annotator.close()
+    assert list(mw.datasets.load_annotations(path)) == ["0", "1", "2"]
+
+
+def test_a_reason_of_any_length_is_read_again(annotator, path):
+    annotator.skip("w" * 200_000)  # Python's csv reads 131,072 by itself
+    assert mw.datasets.load_annotations(path)["0"].marks.skipped == "w" * 200_000
+    limit = csv.field_size_limit()
+    mw.ConstraintAnnotator(ASKED, path).close()
+    assert csv.field_size_limit() == limit
+
+
 def test_after_the_last_question_the_first_open_one_comes(annotator):
     annotator.show(3)
     annotator.mark(visual="it")
@@ -152,7 +177,14 @@ def test_nothing_is_no_answer(annotator):
     say(annotator, "mark", marks=kinds(annotator, visual="this"))
     assert annotator.error == ""
     say(annotator, "skip", reason="  ")
-    assert (annotator.done, annotator.error) == (0, steps.NOTHING)
+    assert (annotator.done, annotator.error) == (0, steps.NO_REASON)
+    say(annotator, "skip", reason="")
+    assert (annotator.done, annotator.error) == (0, steps.NO_REASON)
+    with pytest.raises(WidgetError, match="there is no reason"):
+        annotator.skip("")
+    with pytest.raises(WidgetError, match="reason=None is no text"):
+        annotator.skip(None)
+    assert (annotator.done, annotator.answered) == (0, "")
     with pytest.raises(WidgetError, match="no word is marked"):
         mw.ConstraintAnnotator(ASKED, annotator.path).save()
 
@@ -174,6 +206,8 @@ def test_marks_of_any_kind_are_taken_as_far_as_they_are_some(annotator, marks):
 def test_marks_by_hand_are_refused_where_no_such_words_stand(annotator):
     with pytest.raises(WidgetError, match=r"visual='that castle' does not stand in the question 'Which city"):
         annotator.mark(visual="that castle")
+    with pytest.raises(WidgetError, match="text=None is no text; expected words of the question"):
+        annotator.mark(text=None)
     with pytest.raises(
         WidgetError, match="question='x' is not there; expected a place from 0 to 3, or a name such as '0'"
     ):

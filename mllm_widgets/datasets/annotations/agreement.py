@@ -105,6 +105,8 @@ def agreement(a: Any, b: Any, *, draws: int = 10_000, seed: int = 0) -> Agreemen
     """
     if isinstance(draws, bool) or not isinstance(draws, int) or draws < 1:
         raise DatasetError(f"draws={draws!r} is no count; expected 1 or more, such as 10_000.")
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise DatasetError(f"seed={seed!r} is no seed; expected a whole number from 0.")
     first, second = _marked(a, "a"), _marked(b, "b")
     shared = [name for name in first if name in second]
     if not shared:

@@ -60,8 +60,14 @@ def suggest_by_chat(model: Callable[..., Any], text: str) -> Suggestion:
 
     Raises
     ------
-    DatasetError: for an answer that is no text. Whatever the model raises goes on.
+    DatasetError: for a model or a question that is none, and an answer that is no text. Whatever the model raises goes on.
     """
+    if not callable(model):
+        raise DatasetError(
+            f"model={model!r} cannot be asked; expected a transformers pipeline('text-generation'), or a function that takes messages and returns the answer's text."
+        )
+    if not isinstance(text, str):
+        raise DatasetError(f"text={text!r} is no question; expected a text such as 'Which city is this?'.")
     asked = prompt(text)
     pipeline = hasattr(model, "tokenizer") and hasattr(model, "task")
     said = model(asked, max_new_tokens=MOST_NEW, do_sample=False, return_full_text=False) if pipeline else model(asked)

@@ -82,6 +82,10 @@ def as_entries(questions: Any) -> list[Entry]:
         pairs = [(one.id if isinstance(one, (Row, Entry)) else place, one) for place, one in enumerate(questions)]
     entries: dict[str, Entry] = {}
     for name, one in pairs:
+        if _broken(str(name)):
+            raise DatasetError(
+                f"questions has the name {str(name)!r}, with a NUL or half a character (a lone surrogate), which no file can hold; choose another."
+            )
         entry = _entry(str(name), one)
         if entry.id in entries:
             raise DatasetError(
@@ -150,11 +154,16 @@ def _text(name: str, text: Any) -> str:
         raise DatasetError(
             f"questions[{name!r}] has the text {text!r}; expected a sentence such as 'Which city is this?'."
         )
-    if any("\ud800" <= character <= "\udfff" or character == "\0" for character in text):
+    if _broken(text):
         raise DatasetError(
             f"questions[{name!r}] has a NUL or half a character (a lone surrogate) in {text!r}, which no file can hold; it was probably cut, or decoded wrongly."
         )
     return unicodedata.normalize("NFC", text.strip())
+
+
+def _broken(text: str) -> bool:
+    """Has it what no CSV in UTF-8 can hold?"""
+    return any("\ud800" <= character <= "\udfff" or character == "\0" for character in text)
 
 
 def _given(text: str, visual: str | None, occurrence: int, narrowing: tuple[str, ...]) -> Marks:

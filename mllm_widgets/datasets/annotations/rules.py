@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 from itertools import pairwise
 
+from mllm_widgets.errors import DatasetError
 from mllm_widgets.vlm.spans import words_of
 
 from .suggestion import Suggestion, suggestion
@@ -51,12 +52,18 @@ def suggest_by_rules(text: str) -> Suggestion:
     Visual, the first of: "this / that / these / those ..." with its noun; "a chair like this"; what is said to be "in the picture"; "the ..." that asks for nothing
     itself; a pronoun.  Text: years, what stands in quotation marks, and names (words with a capital letter that do not begin the sentence).
 
+    Raises
+    ------
+    DatasetError: for what is no text.
+
     Examples
     --------
     >>> found = suggest_by_rules("Name a movie directed by this director in 2006?")
     >>> found.marks, found.notes
     (Marks(visual=(5, 6), text=(8,), skipped=''), ('“this director” points at something', '“2006” is a year'))
     """
+    if not isinstance(text, str):
+        raise DatasetError(f"text={text!r} is no question; expected a text such as 'Which city is this?'.")
     words = words_of(text)
     low = [word["text"].casefold() for word in words]
     breaks = [_break(text[a["end"] : b["start"]]) for a, b in pairwise(words)] + [True]

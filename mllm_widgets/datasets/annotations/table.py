@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import csv
 import io
+import os
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +29,7 @@ COLUMNS = (
 )  # fmt: skip
 BETWEEN = "; "  # text constraints in a cell
 BOM = b"\xef\xbb\xbf"
+_LIMIT = threading.Lock()  # of the length of a field, which Python has one of for all threads
 
 
 @dataclass(frozen=True)
@@ -156,6 +159,8 @@ def load_annotations(path: str | Path) -> Annotations:
     --------
     >>> load_annotations("constraints.csv").questions()  # doctest: +SKIP
     """
+    if not isinstance(path, (str, os.PathLike)):
+        raise DatasetError(f"path={path!r} is no path; expected a file that mw.ConstraintAnnotator wrote.")
     path = Path(path).expanduser()
     if not path.is_file():
         raise DatasetError(f"path={str(path)!r} is not there; expected a file that mw.ConstraintAnnotator wrote.")
@@ -171,8 +176,7 @@ def read(data: bytes, path: Path) -> list[Annotation]:
     """
     try:
         text = data.removeprefix(BOM).decode("utf-8")
-        reader = csv.reader(io.StringIO(text, newline=""))
-        lines = [(reader.line_num, line) for line in reader if line]
+        lines = _lines(text)
     except UnicodeDecodeError as error:
         raise DatasetError(f"{str(path)!r} is not UTF-8 (byte {error.start}); was it saved by a spreadsheet?") from None
     except csv.Error as error:
@@ -189,6 +193,18 @@ def read(data: bytes, path: Path) -> list[Annotation]:
         seen[one.id] = number
         found.append(one)
     return found
+
+
+def _lines(text: str) -> list[tuple[int, list[str]]]:
+    """The lines that are not empty, with their numbers; a field may be as long as was written, beyond what Python reads by itself."""
+    with _LIMIT:
+        limit = csv.field_size_limit()
+        csv.field_size_limit(max(limit, len(text)))
+        try:
+            reader = csv.reader(io.StringIO(text, newline=""))
+            return [(reader.line_num, line) for line in reader if line]
+        finally:
+            csv.field_size_limit(limit)
 
 
 def _other_columns(path: Path, columns: list[str]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -201,18 +201,21 @@ class ConstraintAnnotator(Steps):
         ------
         WidgetError: without a reason. SaveError: as for `save`.
         """
+        if not isinstance(reason, str):
+            raise WidgetError(f"reason={reason!r} is no text; expected such as 'No words point at the picture'.")
         with self._traits_lock:
             self._answer(skipped=reason, go_on=True)
             self._raise_unsaved()
 
     def reload(self) -> None:
-        """Take over what another program has written to the file; answers of this one that are not saved yet stay, and are saved.
+        """Take over what another program has written to the file; what was marked here and is not saved yet stays, and is saved.
 
         Raises
         ------
         DatasetError: as on opening. SaveError: as for `save`.
         """
         with self._traits_lock:
+            self._keep_changes()
             self._keeper.reload()
             if self._keeper.unsaved:
                 self._write()
@@ -247,6 +250,7 @@ class ConstraintAnnotator(Steps):
             self._closed = True
             self._suggester.close()
             with self._traits_lock:
+                self._keep_changes()
                 if self._timer is not None:
                     self._timer.cancel()
                 if self._keeper.unsaved:
@@ -266,6 +270,8 @@ class ConstraintAnnotator(Steps):
     def _words(self, given: str | Sequence[str], argument: str) -> tuple[int, ...]:
         """Indices of words that are given as texts."""
         found: set[int] = set()
+        if not isinstance(given, Iterable):
+            raise WidgetError(f"{argument}={given!r} is no text; expected words of the question, or a list of such.")
         for phrase in (given,) if isinstance(given, str) else given:
             words = words_like(self.question, phrase, between=0) if isinstance(phrase, str) else ()
             if not words:

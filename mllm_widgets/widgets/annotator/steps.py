@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 RETRY = 3.0  # seconds until what could not be saved is tried again
 NOTHING = "no word is marked; mark the words that point at the picture, or say why the question cannot be marked."
+NO_REASON = "there is no reason; say in words why the question cannot be marked."
 
 
 class Steps(AnnotatorTraits):
@@ -83,13 +84,15 @@ class Steps(AnnotatorTraits):
             generation=self.generation + tell,
         )
 
-    def _answer(self, *, skipped: str = "", go_on: bool) -> None:
+    def _answer(self, *, skipped: str | None = None, go_on: bool) -> None:
         """Keep what is marked, or why it cannot be; going on waits until it is saved."""
         entry, known = self._entry, self._keeper.get(self.name)
-        if skipped or not any(self.marks):
+        if skipped is not None:
             if not skipped.strip():
-                raise WidgetError(NOTHING)
+                raise WidgetError(NO_REASON if any(self.marks) else NOTHING)
             marks = Marks(skipped=kept(skipped.strip()))
+        elif not any(self.marks):
+            raise WidgetError(NOTHING)
         else:
             marks = marks_from(self.marks)
         if known is None or known.marks != marks:
