@@ -138,6 +138,39 @@ def test_runs_that_are_there_are_not_run_again_and_a_failing_one_says_why(record
         there.table()
 
 
+def test_a_python_that_is_not_there_is_a_sentence(recorded):
+    shutil.rmtree(recorded.out / "edit-1")
+    there = Mmmu(dict.fromkeys(recorded.commands, ("/nowhere/python",)), recorded.out, recorded.tasks, recorded.edits)
+    with pytest.raises(DatasetError, match=r"python='/nowhere/python' cannot be started \(No such file"):
+        there.run()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("{", "cannot be read"), ("{}", "has no results"), ("[]", "has no results")]
+)
+def test_results_that_were_cut_off_are_a_sentence(recorded, text, message):
+    (place,) = (recorded.out / "before").rglob("results_*.json")
+    place.write_text(text, encoding="utf-8")
+    with pytest.raises(DatasetError, match=message):
+        recorded.table()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"edits": None}, "edits=None is no edit"),
+        ({"out": None}, "out=None is no folder"),
+        ({"tasks": None}, "tasks=None is none"),
+        ({"tasks": ()}, r"tasks=\(\) is none"),
+        ({"tasks": [5]}, r"tasks=\[5\] is none"),
+    ],
+)
+def test_wrong_arguments_are_sentences(edit, tmp_path, arguments, message):
+    with pytest.raises(EditError, match=message):
+        experiments.mmmu(**{"edits": edit, "out": tmp_path / "out", **arguments})
+    assert not (tmp_path / "out").exists()
+
+
 def test_what_no_other_program_can_load_is_refused(edit, tmp_path):
     with pytest.raises(EditError, match="in memory, which another program cannot load"):
         experiments.mmmu(mw.multedit(random_vlm(), random_question(), "Paris", layer=2, steps=1), tmp_path)
@@ -164,3 +197,11 @@ def test_the_demo_questions_have_the_columns_of_mmmu(tmp_path):
         mw.datasets.write_demo_mmmu(tmp_path / "task")
     with pytest.raises(DatasetError, match="is none that a demo model was taught"):
         mw.datasets.write_demo_mmmu(tmp_path / "new", landmark="the moon")
+    for n in ("x", None, 1.5, 0):
+        with pytest.raises(DatasetError, match="is no count of questions"):
+            mw.datasets.write_demo_mmmu(tmp_path / "new", n)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(DatasetError, match="folder=None is no path"):
+        mw.datasets.write_demo_mmmu(None)  # pyright: ignore[reportArgumentType]
+    (tmp_path / "file").touch()
+    with pytest.raises(DatasetError, match="cannot be made"):
+        mw.datasets.write_demo_mmmu(tmp_path / "file" / "task")

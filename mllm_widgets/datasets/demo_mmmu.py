@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -71,13 +72,15 @@ def write_demo_mmmu(folder: str | Path, n: int = 24, *, seed: int = 0, landmark:
 
     Raises
     ------
-    DatasetError: if there is something in the folder, n is not at least 1, or the landmark is none.
+    DatasetError: if there is something in the folder or it cannot be made, n is not at least 1, or the landmark is none.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    if not isinstance(folder, (str, os.PathLike)):
+        raise DatasetError(f"folder={folder!r} is no path; expected a new folder, such as 'task'.")
     folder = Path(folder)
-    if isinstance(n, bool) or n < 1:
+    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
         raise DatasetError(f"n={n!r} is no count of questions; expected 1 or more.")
     if landmark is not None and landmark not in [place.name for place in world.KNOWN]:
         raise DatasetError(
@@ -87,7 +90,10 @@ def write_demo_mmmu(folder: str | Path, n: int = 24, *, seed: int = 0, landmark:
         raise DatasetError(
             f"folder={str(folder)!r} is not empty; expected a new one, so that nothing of yours is lost."
         )
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DatasetError(f"folder={str(folder)!r} cannot be made ({error.strerror or error}).") from error
     specs = demo_specs(n if landmark is None else n * len(world.KNOWN), seed=seed)
     if landmark is not None:
         specs = [spec for spec in specs if spec["landmark"] == landmark][:n]

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,11 +54,16 @@ class Mmmu:
 
         Raises
         ------
-        DatasetError: if a run ends with an error.
+        DatasetError: if a run cannot be started, or ends with an error.
         """
         for name, command in self.commands.items():
             if _newest(self.out / name) is None:
-                done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - the command is on show
+                try:
+                    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - the command is on show
+                except OSError as error:
+                    raise DatasetError(
+                        f"python={command[0]!r} cannot be started ({error.strerror or error}); expected the Python that has lm-eval."
+                    ) from error
                 if done.returncode:
                     said = [line.strip() for line in done.stderr.splitlines() if line.strip()][-SHOWN_LINES:]
                     missing = (
@@ -78,7 +84,7 @@ class Mmmu:
 
         Raises
         ------
-        DatasetError: if a run has no results yet, or other questions than the first.
+        DatasetError: if a run has no results yet or none that can be read, or other questions than the first.
         """
         import pandas as pd
 
@@ -117,7 +123,7 @@ def mmmu(
     Parameters
     ----------
     edits: one edit, or several, each measured alone. Sums of edits (`one + other`) are one.
-    out: a folder for adapters and results; runs that have results there are not run again.
+    out: a folder for adapters and results; runs that have results there are not run again, so other edits or tasks take another folder.
     tasks: of the harness; "mmmu_val" is the 900 questions of MMMU's validation set, which it downloads.
     include: a folder with tasks of one's own, as `mw.datasets.write_demo_mmmu` writes one.
     python: the Python that has lm-eval. PEFT refuses to load an adapter beside a torchao older than it likes, as this project's development environment has.
@@ -127,7 +133,7 @@ def mmmu(
 
     Raises
     ------
-    EditError: if the model has no name or folder by which the harness could load it.
+    EditError: if the model has no name or folder by which the harness could load it, and for edits, tasks or a folder that are none.
     DatasetError: if a run fails.
 
     Examples
@@ -141,13 +147,18 @@ def mmmu(
     """
     from mllm_widgets.editing.edit import Applicable
 
-    each = [edits] if isinstance(edits, Applicable) else list(edits)
+    each = [edits] if isinstance(edits, Applicable) else list(edits) if isinstance(edits, Iterable) else []
     if not each or not all(isinstance(edit, Applicable) for edit in each):
         raise EditError(f"edits={edits!r} is no edit; expected what mw.multedit(...) returns, or several of these.")
     vlm = each[0].vlm
     if any(edit.vlm.model is not vlm.model for edit in each):
         raise EditError("edits are of different models; expected those of one, whose weights are loaded once a run.")
-    place, tasks = Path(out), (tasks,) if isinstance(tasks, str) else tuple(tasks)
+    if not isinstance(out, (str, os.PathLike)):
+        raise EditError(f"out={out!r} is no folder; expected a path such as 'runs/mmmu'.")
+    asked = [tasks] if isinstance(tasks, str) else list(tasks) if isinstance(tasks, Sequence) else []
+    if not asked or not all(isinstance(task, str) and task for task in asked):
+        raise EditError(f"tasks={tasks!r} is none; expected names of the harness's tasks, such as 'mmmu_val'.")
+    place, tasks = Path(out), tuple(asked)
     names = {f"edit-{number}": edit for number, edit in enumerate(each, 1)}
     for name, edit in names.items():
         edit.to_peft(place / "adapters" / name, overwrite=True)
@@ -216,7 +227,16 @@ def _results(folder: Path, name: str) -> dict[str, dict[str, Any]]:
     place = _newest(folder)
     if place is None:
         raise DatasetError(f"run {name!r} has no results in {str(folder)!r} yet; run its command, or .run().")
-    whole = json.loads(place.read_text(encoding="utf-8"))
+    try:
+        whole = json.loads(place.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DatasetError(
+            f"the results {str(place)!r} cannot be read ({error}); was the run cut off? Remove them, and run it again."
+        ) from error
+    if not isinstance(whole, dict) or not isinstance(whole.get("results"), dict):
+        raise DatasetError(
+            f"{str(place)!r} has no results; expected what lm-evaluation-harness writes. Remove it, and run {name!r} again."
+        )
     stamp = place.stem.removeprefix("results_")
     found = {}
     for task, numbers in whole["results"].items():
