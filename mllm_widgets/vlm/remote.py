@@ -42,14 +42,18 @@ class Remote:
         return CONFIG.API.HOST if self.where is True else str(self.where)
 
     def check(self) -> None:
-        """Raises ModelError for a `remote` that is no place, and for NDIF without a key."""
+        """Raises ModelError for a `remote` that is no place or has a password in it, and for NDIF without a key."""
         if self.where is not True and not isinstance(self.where, str):
             raise ModelError(f"remote={self.where!r} is no place; expected True (NDIF), a server's URL, or 'local'.")
         if self.where != LOCAL and not self.host.startswith(("http://", "https://")):
             raise ModelError(
                 f"remote={self.host!r} is no URL; expected one that begins with http:// or https://, True for NDIF, or 'local'."
             )
-        if self.host.endswith("ndif.us") and not _key():
+        if "@" in self.host.split("://")[-1].split("/")[0]:  # not repeated here: an output is saved, too
+            raise ModelError(
+                "remote= is a URL with a user or a password in it, and where a model runs is saved with every trace; leave them out of it."
+            )
+        if self.host.rstrip("/").endswith("ndif.us") and not _key():
             raise ModelError(
                 "remote=True asks NDIF, which takes an API key, and there is none: get one at https://login.ndif.us, then set NDIF_API_KEY in the "
                 "environment before Python starts, or run nnsight.login() once. remote='local' rehearses a run in this process without one."

@@ -253,6 +253,10 @@ def test_places_that_are_none(folder, monkeypatch):
     monkeypatch.setattr(CONFIG.API, "HOST", "https://api.ndif.us")
     monkeypatch.setattr(CONFIG.API, "APIKEY", None)
     assert "NDIF_API_KEY" in refused(lambda: mw.load("llava-hf/llava-1.5-7b-hf", remote=True))
+    assert "NDIF_API_KEY" in refused(lambda: mw.load("llava-hf/llava-1.5-7b-hf", remote="https://api.ndif.us/"))
+    said = refused(lambda: mw.load("llava-hf/llava-1.5-7b-hf", remote="https://anna:secret@models.example"))
+    assert "leave them out" in said
+    assert "secret" not in said
     monkeypatch.setattr(CONFIG.API, "APIKEY", "a key")
     assert "lies on this machine" in refused(lambda: mw.load(folder, remote=True))
     assert "lies on this machine" in refused(lambda: mw.load("demo", remote=True))
