@@ -65,11 +65,12 @@ def test_what_is_left_out_is_counted_and_said(run, averages) -> None:
 
 
 def test_without_a_known_answer_is_neither_right_nor_wrong(tmp_path: Path) -> None:
-    questions = dict(zip(("right", "wrong", "unknown"), mw.datasets.demo(3), strict=True))
+    questions: dict[str, Any] = dict(zip(("right", "wrong", "unknown"), mw.datasets.demo(3), strict=True))
+    three: Any = np.int64(3)
     for name, answer in (("wrong", "nonsense"), ("unknown", None)):
         questions[name] = dataclasses.replace(questions[name], answer=answer)
     # a window from a numpy range is the same as any other
-    run = mw.sweep("demo", questions, TraceMeasure(window=np.int64(3)), out=tmp_path / "run", progress=False)
+    run = mw.sweep("demo", questions, TraceMeasure(window=three), out=tmp_path / "run", progress=False)
     assert list(run.measures) == [TraceMeasure(window=3).key]
     wrong = mw.aggregate(run, correct=False)
     assert wrong.counts == {"all": 3, "failed": 0, "unknown": 1, "right": 1, "weak": 0, "used": 1}
@@ -225,6 +226,14 @@ def test_what_cannot_be_averaged_is_told(run, averages, tmp_path: Path) -> None:
         mw.aggregate(run, measure=averages.measure, model="llava")
     with pytest.raises(DatasetError, match="no question is left of 6"):
         mw.aggregate(run, measure=averages.measure, least_effect=2)
+    with pytest.raises(DatasetError, match="only='q0' is one text"):
+        mw.aggregate(run, measure=averages.measure, only="q0")
+    with pytest.raises(DatasetError, match="least_effect='x' is no number"):
+        mw.aggregate(run, measure=averages.measure, least_effect="x")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(DatasetError, match="draws=0 is no count"):
+        mw.aggregate(run, measure=averages.measure, draws=0)
+    with pytest.raises(DatasetError, match="control is a Run"):
+        averages.compare(run)
     with pytest.raises(DatasetError, match="role='first' is not in these averages"):
         averages.peak("mlp", "first")
     other = mw.sweep("demo", mw.datasets.demo(1), "contributions", out=tmp_path, progress=False)

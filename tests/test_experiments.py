@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,7 +34,8 @@ def test_each_data_set_is_averaged_by_itself(data, tmp_path: Path) -> None:
 
 def test_only_the_questions_given_count(data, tmp_path: Path) -> None:
     some = {"known": data.subset("known").first(2)}
-    for run, picture in ((experiments.averaged_traces, False), (experiments.picture_to_constraint, True)):
+    both: Any = ((experiments.averaged_traces, False), (experiments.picture_to_constraint, True))
+    for run, picture in both:
         of = tmp_path / run.__name__
         alone = run("demo", some, of / "some", progress=False)["known"]
         run("demo", {"known": data.subset("known")}, of / "all", progress=False)

@@ -65,6 +65,8 @@ def test_a_small_run_tells_what_a_large_one_takes(tmp_path: Path) -> None:
         ({"measured": 0}, "measured=0 is not possible"),
         ({"measured": 1.0, "questions": -1}, "questions=-1"),
         ({"measured": 1.0, "workers": 0}, "workers=0"),
+        ({"measured": 0.5, "price": "2"}, "price='2' is not possible"),
+        ({"measured": LLAVA_7B, "tflops": "40"}, "tflops='40' is not possible"),
         ({"measured": LLAVA_7B}, "tflops=None: a TraceWork counts operations"),
     ],
 )

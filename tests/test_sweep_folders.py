@@ -150,6 +150,7 @@ def test_a_folder_whose_description_is_none(vlm, questions, tmp_path: Path, conf
     [
         ({"workers": 0}, "workers=0 is not known; expected mw.sweeps.RayWorkers"),
         ({"workers": 2}, "workers=2 is not known"),
+        ({"options": "bfloat16"}, "options='bfloat16' is no dict"),
         ({"every": -1}, "every=-1 is no number of seconds"),
         ({"every": "often"}, "every='often' is no number of seconds"),
         ({"measure": TraceMeasure(window=0)}, ""),

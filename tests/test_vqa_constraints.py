@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import unicodedata
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -304,6 +305,9 @@ def test_several_constraints(data: VqaConstraints) -> None:
     again = [mw.datasets.multi_constraint(data, movies=2, seed=3).rows for _ in range(2)]
     assert again[0] == again[1]
     assert len(again[0]) == 2
+    rows = tuple(replace(row, text="Name a movie directed by this director.") for row in data)
+    stated = mw.datasets.multi_constraint(VqaConstraints(rows, data.sources), years={"Ján Kadár": [1965]})
+    assert stated["movies-year/0"].text == "Name a movie directed by this director in 1965?"
     with pytest.raises(DatasetError, match="'okvqa/99'"):
         mw.datasets.multi_constraint(data, marked={"okvqa/99": "x"})
     with pytest.raises(DatasetError, match="'umbrella' for row okvqa/4"):

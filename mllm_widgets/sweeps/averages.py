@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -93,6 +94,8 @@ class Averages:
         ------
         DatasetError: if the two have no question in common, or other modules, layers or roles.
         """
+        if not isinstance(control, Averages):
+            raise DatasetError(f"control is a {type(control).__name__}; expected what mw.aggregate returns.")
         shared = [name for name in self.each.question.values if name in set(control.each.question.values)]
         if not shared:
             raise DatasetError(
@@ -165,6 +168,12 @@ def aggregate(
     ------
     DatasetError: for a run without traces, a model or measure that it does not have, or filters that leave no question.
     """
+    if isinstance(only, str):
+        raise DatasetError(f"only={only!r} is one text; expected a list of names of questions: [{only!r}].")
+    if isinstance(least_effect, bool) or not isinstance(least_effect, Real):
+        raise DatasetError(
+            f"least_effect={least_effect!r} is no number; expected a probability, such as {LEAST_EFFECT}."
+        )
     run = run if isinstance(run, Run) else load_run(run)
     questions, measure, model = _chosen(run, model, measure)
     counts: dict[str, int] = {"all": len(questions)}
@@ -206,6 +215,8 @@ def bootstrap(values: np.ndarray, draws: int, seed: int) -> tuple[np.ndarray, np
 
     Of fewer than two values there is no interval: NaN.
     """
+    if isinstance(draws, bool) or not isinstance(draws, Integral) or draws < 1:
+        raise DatasetError(f"draws={draws!r} is no count of draws; expected 1 or more, such as 2000.")
     count = len(values)
     random = np.random.default_rng(seed)
     weights = random.multinomial(count, np.full(count, 1 / count), size=draws).astype(np.float64)

@@ -133,11 +133,12 @@ def cost(
     >>> print(cost(0.5, 9464, workers=8, price=2.0))
     9,464 questions at 0.5 s: 0.164 h by the clock, 1.31 h of workers, 2.63 to pay
     """
-    for name, value in (("questions", questions), ("workers", workers)):
-        _check(name, value)
+    for name, value in (("questions", questions), ("workers", workers), ("price", price), ("tflops", tflops)):
+        if name in ("questions", "workers") or (value is not None and not (name == "price" and value == 0)):
+            _check(name, value)
     cells = None
     if isinstance(measured, TraceWork):
-        if tflops is None or not tflops > 0:
+        if tflops is None:
             raise DatasetError(
                 f"tflops={tflops!r}: a TraceWork counts operations; expected how many 10^12 a worker does in a second."
             )

@@ -54,9 +54,10 @@ class Run:
         if table is None:
             raise DatasetError(f"the run in {str(self.folder)!r} has no results yet.")
         frame = table.to_pandas()
-        # a failed question that was tried again stands in two parts: the later one counts
+        # a failed question that was tried again stands in two parts: where it was done, else the later one (clocks may go back, or differ between machines)
         if kind == "questions":
-            frame = frame.drop_duplicates(list(KEYS), keep="last")
+            frame = frame.sort_values("status", key=lambda status: status == "done", kind="stable")
+            frame = frame.drop_duplicates(list(KEYS), keep="last").reset_index(drop=True)
         order = {name: place for place, name in enumerate(self.config["ids"])}
         keys = pd.DataFrame({"model": frame["model"], "measure": frame["measure"], "place": frame["id"].map(order)})
         return frame.iloc[

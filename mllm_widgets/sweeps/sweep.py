@@ -88,7 +88,7 @@ def sweep(
     names = [_name(one) for one in models]
     if len(set(names)) < len(names) or not names:
         raise DatasetError(f"vlm has the models {names}; expected at least one, and each once.")
-    _check_options(every, workers)
+    _check_options(every, workers, options)
     config: dict[str, Any] = {
         "models": [_model_of(one) for one in models],
         "measures": [{**one.settings, "key": one.key} for one in measures],
@@ -241,11 +241,15 @@ def _done(folder: Path, items: list[Item], retry_failed: bool) -> set[tuple[str,
     return done
 
 
-def _check_options(every: Any, workers: Any) -> None:
+def _check_options(every: Any, workers: Any, options: Any) -> None:
     from .pool import RayWorkers
 
     if isinstance(every, bool) or not isinstance(every, (int, float)) or not every >= 0:
         raise DatasetError(f"every={every!r} is no number of seconds; expected 0 or more.")
+    if options is not None and not isinstance(options, dict):
+        raise DatasetError(
+            f"options={options!r} is no dict; expected what mw.load takes, such as {{'dtype': 'bfloat16'}}."
+        )
     if workers is not None and not isinstance(workers, RayWorkers):
         raise DatasetError(
             f"workers={workers!r} is not known; expected mw.sweeps.RayWorkers(2), or None for this process alone."

@@ -51,7 +51,7 @@ def multi_constraint(
     rows = []
     for row in _some(chosen, movies, rng):
         year = str(rng.choice(YEARS if years is None else list(years[row.subject or ""])))
-        text = f"{row.text.rstrip('?').rstrip()} in {year}?"
+        text = f"{row.text.rstrip('?.! ')} in {year}?"
         rows.append(replace(row, subset="movies-year", text=text, text_constraints=(year,), answers=(), weights=()))
     known = {row.id for row in data.rows}
     for name in _some(sorted(marked or {}), okvqa, rng):
