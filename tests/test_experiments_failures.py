@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -87,6 +88,7 @@ def test_layers_are_chosen_on_other_questions() -> None:
         means = random.normal(size=(60, 30))
         own.append(_area(means, correct).max())
         scores, _ = _held_out(means, correct, 5, seed)
+        assert scores is not None
         others.append(_area(scores[:, None], correct)[0])
     assert np.mean(own) > 0.62
     assert 0.42 < np.mean(others) < 0.58
@@ -94,6 +96,7 @@ def test_layers_are_chosen_on_other_questions() -> None:
     means = random.normal(size=(60, 30))
     means[:, 7] += 3 * correct
     scores, pairs = _held_out(means, correct, 5, 0)
+    assert scores is not None
     assert pairs == [7] * 5
     assert _area(scores[:, None], correct)[0] > 0.9
     # with a single wrong answer its part has none to choose by
@@ -111,7 +114,7 @@ def test_goes_on_where_it_was(vlm, questions, folder, found, monkeypatch) -> Non
 def test_what_cannot_be_judged_is_told(vlm, questions, folder, tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"layers=\(7, 8\) are not all there; there are 0 to 7"):
         experiments.failure_prediction(vlm, {"covered": questions}, folder, layers=[7, 8], progress=False)
-    for parts in (1, True, 2.5):
+    for parts in cast("list[int]", [1, True, 2.5]):
         with pytest.raises(DatasetError, match="parts="):
             experiments.failure_prediction(vlm, {"covered": questions}, folder, parts=parts)
     easy = [mw.datasets.demo_question("Taj Mahal")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from mllm_widgets import experiments
 from mllm_widgets.contributions.controls import control_image
 from mllm_widgets.errors import DatasetError, FlowError
 from mllm_widgets.experiments.positions import _bias
-from mllm_widgets.sweeps import ContributionMeasure
+from mllm_widgets.sweeps import ContributionMeasure, Run
 
 LAYERS = [0, 1]
 
@@ -32,7 +33,7 @@ class _Run:
 def biased(own: np.ndarray, flipped: np.ndarray) -> dict[str, float]:
     """The row of "flipped" in layer 0, of profiles (question, patch)."""
     values = np.stack([own, flipped])[:, :, None].repeat(len(LAYERS), axis=2)
-    found = _bias(values, ["own", "flipped"], LAYERS, _Run(len(own) + 1), 200, 0)
+    found = _bias(values, ["own", "flipped"], LAYERS, cast("Run", _Run(len(own) + 1)), 200, 0)
     assert (found.n, found.left_out) == (len(own), 1)
     return found.data[(found.data.picture == "flipped") & (found.data.layer == 0)].iloc[0].to_dict()
 
@@ -64,7 +65,9 @@ def test_profiles_are_those_of_each_picture(vlm, tmp_path: Path) -> None:
     for picture in ("blank", "flipped"):
         flows = [mw.attention_contributions(vlm, one, control=picture) for one in questions]
         for kind, part in (("own", flows), (picture, [flow.control for flow in flows])):
-            expected = np.mean([flow.norms.sel(token=flow.visual).values for flow in part], axis=0)
+            norms = [one.norms.sel(token=one.visual).values for one in part if one is not None]
+            assert len(norms) == 3
+            expected = np.mean(norms, axis=0)
             np.testing.assert_allclose(found.profiles.sel(picture=kind), expected, rtol=1e-5)
     rows = found.data.set_index(["picture", "layer"])
     own, blank = (found.profiles.sel(picture=kind, layer=1).values for kind in ("own", "blank"))
@@ -92,6 +95,7 @@ def test_a_flipped_picture_is_turned_both_ways(vlm) -> None:
     assert ContributionMeasure().key == "contributions-957f22"  # as before there were controls
     flow = mw.attention_contributions(vlm, question, control="flipped")
     assert flow.control_kind == "flipped"
+    assert flow.control is not None
     np.testing.assert_array_equal(np.asarray(flow.control.image), turned)
 
 
