@@ -138,6 +138,21 @@ def test_runs_that_are_there_are_not_run_again_and_a_failing_one_says_why(record
         there.table()
 
 
+def test_results_are_never_told_of_another_edit(edit, tmp_path):
+    out = tmp_path / "out"
+    runs = experiments.mmmu(edit, out, tasks="mmmu_demo")
+    shutil.copytree(RECORDED, out, dirs_exist_ok=True)
+    table = runs.table()
+    assert experiments.mmmu(edit, out, tasks="mmmu_demo").table().equals(table)  # the same call, another day
+    adapter = out / "adapters" / "edit-1" / "adapter_model.safetensors"
+    written = adapter.read_bytes()
+    elsewhere = mw.multedit(edit.vlm, mw.datasets.demo_question("Big Ben", "city"), "Rome", layer=1, steps=2)
+    for other, tasks in ((elsewhere, "mmmu_demo"), (edit, "mmmu_val")):
+        with pytest.raises(DatasetError, match=r"has results of run '.*, and this is .*; expected another folder"):
+            experiments.mmmu(other, out, tasks=tasks)
+    assert adapter.read_bytes() == written
+
+
 def test_a_python_that_is_not_there_is_a_sentence(recorded):
     shutil.rmtree(recorded.out / "edit-1")
     there = Mmmu(dict.fromkeys(recorded.commands, ("/nowhere/python",)), recorded.out, recorded.tasks, recorded.edits)

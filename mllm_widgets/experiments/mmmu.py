@@ -18,15 +18,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mllm_widgets.errors import DatasetError, EditError
+from mllm_widgets.saving.places import put
 from mllm_widgets.sweeps import published
+from mllm_widgets.sweeps.items import as_items
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from mllm_widgets.editing.edit import Applicable
+    from mllm_widgets.editing.edit import Applicable, Edit
     from mllm_widgets.vlm.model import VLM
 
 BEFORE = "before"
+NOTED = "runs.json"  # in the folder: which run is what
 METRIC = "acc"
 SHOWN_LINES = 4  # of what a run that failed has printed, from its end
 
@@ -123,7 +126,7 @@ def mmmu(
     Parameters
     ----------
     edits: one edit, or several, each measured alone. Sums of edits (`one + other`) are one.
-    out: a folder for adapters and results; runs that have results there are not run again, so other edits or tasks take another folder.
+    out: a folder for adapters and results; runs that have results there are not run again, and other edits or tasks are refused.
     tasks: of the harness; "mmmu_val" is the 900 questions of MMMU's validation set, which it downloads.
     include: a folder with tasks of one's own, as `mw.datasets.write_demo_mmmu` writes one.
     python: the Python that has lm-eval. PEFT refuses to load an adapter beside a torchao older than it likes, as this project's development environment has.
@@ -134,7 +137,7 @@ def mmmu(
     Raises
     ------
     EditError: if the model has no name or folder by which the harness could load it, and for edits, tasks or a folder that are none.
-    DatasetError: if a run fails.
+    DatasetError: if a run fails, and for a folder that has results of other edits or tasks.
 
     Examples
     --------
@@ -160,8 +163,12 @@ def mmmu(
         raise EditError(f"tasks={tasks!r} is none; expected names of the harness's tasks, such as 'mmmu_val'.")
     place, tasks = Path(out), tuple(asked)
     names = {f"edit-{number}": edit for number, edit in enumerate(each, 1)}
+    of = f"{' '.join(tasks)} of {_source(vlm)}{'' if limit is None else f', the first {limit}'}"
+    meant = {BEFORE: of, **{name: f"{_in_words(edit)}; {of}" for name, edit in names.items()}}
+    _check_same(place, meant)
     for name, edit in names.items():
         edit.to_peft(place / "adapters" / name, overwrite=True)
+    put(place / NOTED, json.dumps(meant, ensure_ascii=False, indent=1).encode(), ".json")
     common = _arguments(vlm, tasks, include, batch_size, limit)
     arguments = {
         "pretrained": _source(vlm),
@@ -208,6 +215,28 @@ def _source(vlm: VLM) -> str:
             f"the model is a {type(vlm.model).__name__} in memory, which another program cannot load; expected one loaded by its name or folder: mw.load('llava-hf/llava-1.5-7b-hf')."
         )
     return str(Path(name).resolve()) if Path(name).exists() else name
+
+
+def _in_words(edit: Applicable) -> str:
+    """What tells an edit from others of the same model, pictures included."""
+    from mllm_widgets.editing.evaluate import facts_of
+
+    each: list[Edit] = getattr(edit, "edits", [edit])
+    return " and ".join(f"{facts_of(one)}, question {as_items([one.question])[0].digest}" for one in each)
+
+
+def _check_same(place: Path, meant: Mapping[str, str]) -> None:
+    """Raises DatasetError where results are there of what is not meant: their adapter is about to be written anew."""
+    noted = place / NOTED
+    try:
+        known = json.loads(noted.read_text(encoding="utf-8")) if noted.exists() else {}
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"{str(noted)!r} cannot be read ({error}); it says what the runs beside it are.") from error
+    for name, words in meant.items():
+        if _newest(place / name) is not None and known.get(name, words) != words:
+            raise DatasetError(
+                f"out={str(place)!r} has results of run {name!r} with {known[name]}, and this is {words}; expected another folder, or one without these results."
+            )
 
 
 def _said(edit: Applicable) -> str:
